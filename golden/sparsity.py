@@ -1,0 +1,104 @@
+"""N:M sparsity in M x M blocks: which N each block gets, and which weights it keeps.
+
+The importance of a weight is |w| times the norm of the activations that meet it (Wanda, arXiv
+2306.11695, eq. 1): pruning by magnitude alone forgets that inputs differ by orders of magnitude.
+"""
+
+import re
+
+import torch
+
+from golden.quantise import matrix_shape
+from golden.spec.errors import ConfigError, ShapeError
+from golden.spec.sparse_chain import SparseChainConfig
+
+
+def parse_sparsity(text: str, config: SparseChainConfig) -> int:
+    """Return the N of a pattern like "8:16".
+
+    Raises:
+        ConfigError: it is not N:M, M is not the chain's, or N is not one of the chain's.
+    """
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if not match or int(match[2]) != config.m or int(match[1]) not in config.keeps:
+        allowed = ", ".join(f"{n}:{config.m}" for n in config.keeps)
+        raise ConfigError(f"sparsity is {text!r}; this chain runs {allowed}")
+    return int(match[1])
+
+
+def importance(weight: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
+    """Return |w| * |x| for float weight [rows, inputs] and activations [tokens, inputs]."""
+    _, inputs = matrix_shape(weight, "the weight")
+    tokens_shape = matrix_shape(activations, "the activations")
+    if tokens_shape[1] != inputs:
+        raise ShapeError(f"the weight has {inputs} inputs, but the activations {tokens_shape[1]}")
+    return weight.float().abs() * activations.float().norm(dim=0)
+
+
+def uniform_keep(rows: int, inputs: int, keep: int, config: SparseChainConfig) -> torch.Tensor:
+    """Return int64 [rows / m, inputs / m] with the same N in every block."""
+    strips, blocks = block_grid(rows, inputs, config)
+    return torch.full((strips, blocks), keep, dtype=torch.int64)
+
+
+def choose_keep(scores: torch.Tensor, kept: float, config: SparseChainConfig) -> torch.Tensor:
+    """Return the N of each block, int64 [rows / m, inputs / m], that loses the least importance.
+
+    Among all choices that keep at most the fraction `kept` of the weights, the one with the largest
+    sum of kept squared importance: within a block each further weight adds less, so taking the
+    steps from N to 2N in the order of their gain per weight is optimal, up to the last step that
+    fits.
+
+    Args:
+        scores: importance, float [rows, inputs].
+        kept: fraction of the weights to keep, from 2/m to 1.
+    """
+    least = config.keeps[0] / config.m
+    if not least <= kept <= 1:
+        raise ConfigError(f"the kept fraction is {kept!r}; allowed are {least:g} to 1")
+    ranked = _blocks(scores.double().square(), config).sort(dim=3, descending=True).values
+    mass = ranked.sum(dim=2).cumsum(dim=2)[:, :, [n - 1 for n in config.keeps]]
+    cost = torch.tensor(config.keeps).diff()
+    gain = (mass.diff(dim=2) / cost).reshape(-1, len(cost))
+    order = gain.flatten().argsort(descending=True, stable=True)
+    budget = int(kept * config.m * len(gain)) - config.keeps[0] * len(gain)
+    spent = cost.repeat(len(gain))[order].cumsum(dim=0)
+    steps = torch.zeros(gain.numel(), dtype=torch.int64)
+    steps[order[spent <= budget]] = 1
+    # A block's steps come in order because its gains fall; cumprod states it, ties included.
+    steps = steps.reshape(gain.shape).cumprod(dim=1).sum(dim=1)
+    return torch.tensor(config.keeps)[steps].reshape(ranked.shape[:2])
+
+
+def keep_mask(scores: torch.Tensor, keep: torch.Tensor, config: SparseChainConfig) -> torch.Tensor:
+    """Return bool [rows, inputs]: in each block, each row's N weights of largest score.
+
+    Args:
+        scores: float [rows, inputs]. keep: N of each block, int [rows / m, inputs / m].
+    """
+    blocks = _blocks(scores, config)
+    if blocks.shape[:2] != keep.shape:
+        raise ShapeError(
+            f"keep is {list(keep.shape)}; the weight has {list(blocks.shape[:2])} blocks"
+        )
+    rank = blocks.argsort(dim=3, descending=True, stable=True).argsort(dim=3)
+    mask = rank < keep[:, :, None, None]
+    return mask.transpose(1, 2).reshape(scores.shape)
+
+
+def block_grid(rows: int, inputs: int, config: SparseChainConfig) -> tuple[int, int]:
+    """Return (rows / m, inputs / m).
+
+    Raises:
+        ShapeError: one of them is not a multiple of m.
+    """
+    for name, size in (("rows", rows), ("inputs (K)", inputs)):
+        if size < 1 or size % config.m:
+            raise ShapeError(f"the weight has {size} {name}; a multiple of {config.m} is needed")
+    return rows // config.m, inputs // config.m
+
+
+def _blocks(matrix: torch.Tensor, config: SparseChainConfig) -> torch.Tensor:
+    """Return the matrix [rows, inputs] as [rows / m, inputs / m, m rows, m inputs]."""
+    strips, blocks = block_grid(*matrix_shape(matrix, "the weight"), config)
+    return matrix.reshape(strips, config.m, blocks, config.m).transpose(1, 2)

@@ -1,0 +1,1 @@
+"""What every floor reads: block configurations, error types and file formats."""

@@ -1,0 +1,1 @@
+"""The cocotb bench of each block; `hw.cosim` builds and runs them."""

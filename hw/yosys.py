@@ -1,0 +1,31 @@
+"""Runs Yosys commands in a process of their own: its log and its fatal errors stay out of ours."""
+
+import subprocess
+import sys
+
+from golden.spec.errors import ToolError
+
+_RUN = """
+import sys
+from pyosys import libyosys
+design = libyosys.Design()
+for command in sys.argv[1:]:
+    libyosys.run_pass(command, design)
+"""
+
+
+def run(*commands: str) -> str:
+    """Run the commands on one design and return the log.
+
+    Raises:
+        ToolError: a command failed; the message holds Yosys' last lines.
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", _RUN, *commands], capture_output=True, text=True, check=False
+    )
+    log = process.stdout + process.stderr
+    if process.returncode != 0:
+        raise ToolError(
+            f"Yosys failed; its last words: {' / '.join(log.strip().splitlines()[-3:])}"
+        )
+    return log

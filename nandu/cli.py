@@ -1,0 +1,260 @@
+"""The command line: `nandu COMMAND`.
+
+Every command exits with 0 when it is done and right, 1 when a check failed, 2 on bad input and 130
+when interrupted. With `--json` it prints one JSON object on standard output; progress and messages
+always go to standard error.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from golden.spec.errors import NanduError
+
+app = typer.Typer(
+    help="FPGA and computational-storage co-design for large language models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A field of the block's configuration."),
+]
+Waves = Annotated[Path | None, typer.Option(help="Write a waveform (FST) to this file.")]
+BlockName = Annotated[str, typer.Argument(metavar="BLOCK", help="As in `nandu list blocks`.")]
+
+CHECK_FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except NanduError as error:
+        errors.print(f"[red]error:[/] {_plain(str(error))}")
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(INTERRUPTED)
+
+
+@app.command()
+def demo(
+    quick: Annotated[bool, typer.Option("--quick", help="Only a slice of the layer.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("out"),
+    prompt: Annotated[str, typer.Option(help="Text whose activations enter the layer.")] = (
+        "The capital of France is"
+    ),
+    layer: Annotated[str, typer.Option(help="Module path of a linear layer.")] = (
+        "model.layers.12.mlp.down_proj"
+    ),
+    sparsity: Annotated[
+        str | None, typer.Option(metavar="N:16", help="One N for all blocks, instead of a mix.")
+    ] = None,
+    kept: Annotated[float, typer.Option(help="Fraction of weights that a mix keeps.")] = 0.5,
+    bits: Annotated[int, typer.Option(help="Bits of a weight, 4 or 8.")] = 4,
+    group_size: Annotated[int, typer.Option(help="Inputs that share a scale.")] = 64,
+    model: Annotated[
+        Path | None, typer.Option(help="A GGUF file instead of SmolLM2-135M-Instruct.")
+    ] = None,
+    waves: Waves = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a sparse DSP chain on a layer of a real language model, and write a report.
+
+    Example: nandu demo --quick
+    """
+    from nandu.demo import DemoOptions, run
+    from nandu.progress import Stages
+
+    options = DemoOptions(model, prompt, layer, sparsity, kept, bits, group_size, quick, out, waves)
+    with Stages() as stages:
+        result, report = run(options, stages)
+    main_run = result.runs[0]
+    record = {
+        "passed": result.passed,
+        "report": str(report),
+        "layer": result.layer,
+        "sparsity": result.sparsity,
+        "bits": result.bits,
+        "rows": result.rows,
+        "inputs": result.inputs,
+        "tokens": result.tokens,
+        "cycles": main_run.cycles,
+        "contract_cycles": main_run.contract_cycles,
+        "utilisation": main_run.utilisation,
+        "mismatches": sum(run.mismatches for run in result.runs),
+        "compared": sum(run.compared for run in result.runs),
+        "relative_error": result.relative_error,
+        "continuation": result.continuation,
+        "systems": [dataclasses.asdict(system) for system in result.systems],
+        "seconds": stages.seconds,
+    }
+    if as_json:
+        _print_json(record)
+    else:
+        _show_demo(record)
+    _exit_unless(result.passed)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, which version, what is missing and how to get it.
+
+    Example: nandu doctor
+    """
+    from nandu.doctor import examine
+
+    tools = examine()
+    ok = all(tool.ok for tool in tools)
+    if as_json:
+        _print_json({"ok": ok, "tools": [dataclasses.asdict(tool) for tool in tools]})
+    else:
+        table = Table("tool", "version", "")
+        for tool in tools:
+            state = "[green]ok[/]" if tool.ok else f"[red]missing:[/] {_plain(tool.fix)}"
+            table.add_row(tool.name, _plain(tool.version), state)
+        output.print(table)
+    _exit_unless(ok)
+
+
+@app.command("list")
+def list_items(
+    kind: Annotated[
+        str, typer.Argument(help="blocks, systems, models, devices, boards or techniques.")
+    ] = "blocks",
+    as_json: Json = False,
+) -> None:
+    """List what there is to generate, simulate and compare.
+
+    Example: nandu list systems
+    """
+    from nandu.catalogue import items
+
+    found = items(kind)
+    if as_json:
+        _print_json({"items": found})
+        return
+    table = Table(*(found[0] if found else [kind]))
+    for item in found:
+        table.add_row(*(_plain(str(value)) for value in item.values()))
+    output.print(table)
+
+
+@app.command()
+def generate(
+    block: BlockName,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Write a block's Verilog, a description of it and its bench.
+
+    Example: nandu generate sparse-chain --set accumulator_bits=24 --out build
+    """
+    from nandu import blocks
+
+    generated = blocks.generate(block, settings or [], out)
+    if as_json:
+        _print_json(dataclasses.asdict(generated))
+    else:
+        for file in generated.files:
+            output.print(_plain(file))
+
+
+@app.command()
+def verify(
+    block: BlockName,
+    settings: Settings = None,
+    cases: Annotated[int, typer.Option(help="Random jobs to run.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of shapes, operands and pauses.")] = 0,
+    waves: Waves = None,
+    as_json: Json = False,
+) -> None:
+    """Run a block's bench in Verilator: random jobs against golden and contract, bit for bit.
+
+    Example: nandu verify sparse-chain --set m=8 --cases 100 --seed 1
+    """
+    from nandu import blocks
+    from nandu.progress import Stages
+
+    with Stages() as stages, stages.stage(f"Verify {block}") as progress:
+        results, coverage = blocks.verify(
+            block, settings or [], cases, seed, waves=waves, progress=progress
+        )
+    record = {
+        "passed": all(result.passed for result in results),
+        "cases": len(results),
+        "mismatches": sum(result.mismatches for result in results),
+        "cycles": sum(result.cycles for result in results),
+        "stall_cycles": sum(result.stall_cycles for result in results),
+        "contract_cycles": sum(result.contract_cycles for result in results),
+        "utilisation": sum(result.products for result in results)
+        / sum(result.lanes * result.cycles for result in results),
+        "coverage": coverage,
+        "seed": seed,
+    }
+    if as_json:
+        _print_json(record)
+    else:
+        _show_record(record)
+        for result in results:
+            if not result.passed:
+                output.print(f"[red]failed:[/] {_plain(repr(result))}")
+    _exit_unless(bool(record["passed"]))
+
+
+def _show_demo(record: dict[str, Any]) -> None:
+    verdict = "[green]bit-exact[/]" if record["passed"] else "[red]FAILED[/]"
+    output.print(
+        f"{verdict}: {record['compared'] - record['mismatches']:,} of {record['compared']:,} sums "
+        f"equal golden; {record['cycles']:,} cycles (contract {record['contract_cycles']:,}), "
+        f"utilisation {record['utilisation']:.2%}"
+    )
+    output.print(
+        f"layer {record['layer']}, {record['rows']} x {record['inputs']}, {record['sparsity']}, "
+        f"INT{record['bits']}: error {record['relative_error']:.1%} of the float output"
+    )
+    for system in record["systems"]:
+        output.print(
+            f"  {system['label']}: {system['decode_tokens_per_s']:.1f} tokens/s at most "
+            f"({system['model']}, limited by {system['bottleneck']})"
+        )
+    output.print(f"report: {_plain(record['report'])}")
+
+
+def _show_record(record: dict[str, Any]) -> None:
+    table = Table(show_header=False)
+    for key, value in record.items():
+        table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
+    output.print(table)
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(record) + "\n")
+
+
+def _exit_unless(passed: bool) -> None:
+    if not passed:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _plain(text: str) -> str:
+    """Return `text` with nothing that rich would take for markup."""
+    from rich.markup import escape
+
+    return escape(text)

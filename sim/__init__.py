@@ -1,0 +1,1 @@
+"""Floor 4: SimPy models of whole systems."""

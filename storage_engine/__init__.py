@@ -1,0 +1,1 @@
+"""Floor 2: in-storage attention; nothing stands here yet."""
