@@ -31,6 +31,14 @@ def smollm2_file() -> Path:
     return Path(spec.submodule_search_locations[0]) / SMOLLM2_FILE
 
 
+class _Reached(Exception):
+    """Ends a forward pass at the layer whose inputs are wanted: the rest is not computed."""
+
+    def __init__(self, inputs: torch.Tensor) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """A causal language model of `transformers` with its tokenizer, in float32 on the CPU."""
@@ -56,16 +64,19 @@ class LanguageModel:
 
     def inputs_of(self, layer: str, tokens: torch.Tensor) -> torch.Tensor:
         """Return what enters a linear layer, float32 [tokens, inputs], as it reads [1, tokens]."""
-        seen: list[torch.Tensor] = []
-        hook = self._linear(layer).register_forward_pre_hook(
-            lambda _, arguments: seen.append(arguments[0].detach())
-        )
+
+        def stop(_: torch.nn.Module, arguments: tuple[torch.Tensor]) -> None:
+            raise _Reached(arguments[0])
+
+        hook = self._linear(layer).register_forward_pre_hook(stop)
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 self.network(tokens)
+        except _Reached as reached:
+            return reached.inputs.reshape(-1, reached.inputs.shape[-1]).float()
         finally:
             hook.remove()
-        return seen[0].reshape(-1, seen[0].shape[-1]).float().clone()
+        raise ConfigError(f"the layer {layer!r} is not used when the model reads a text")
 
     def continuation(self, text: str, tokens: int) -> str:
         """Return what the model says after `text`, greedily."""
@@ -138,11 +149,13 @@ def _convert(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        GGUFReader(path)
+        tensors = GGUFReader(path).tensors
     except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise ModelFileError(
             f"{str(path)!r} is truncated or damaged ({error}); copy it again"
         ) from None
+    if not tensors:
+        raise ModelFileError(f"{str(path)!r} holds no tensor; name a file with a model's weights")
     try:
         source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
         with redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off

@@ -2,28 +2,24 @@
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import PositiveInt
 
-from golden.spec.errors import ConfigError
+from golden.spec import records
+from golden.spec.records import Record
 
 FOLDER = Path(__file__).parent / "models"
 
 
-class Linear(BaseModel):
+class Linear(Record):
     """One weight matrix: `rows` outputs by `inputs`."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     rows: PositiveInt
     inputs: PositiveInt
 
 
-class ModelShape(BaseModel):
+class ModelShape(Record):
     """The shape of a LLaMA-style model: gated feed-forward, grouped-query attention, no biases."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     source: str
@@ -55,7 +51,7 @@ class ModelShape(BaseModel):
 
 def names() -> list[str]:
     """Return the names of the models that have a file."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return records.names(FOLDER)
 
 
 def load(name: str) -> ModelShape:
@@ -64,10 +60,4 @@ def load(name: str) -> ModelShape:
     Raises:
         ConfigError: there is no such model, or its file is wrong.
     """
-    path = FOLDER / f"{name}.yaml"
-    if name not in names():
-        raise ConfigError(f"there is no model {name!r}; known are {', '.join(names())}")
-    try:
-        return ModelShape(name=name, **yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path.name} is not a model shape: {error}") from None
+    return records.make(ModelShape, name, records.load_fields(FOLDER, "model", name))

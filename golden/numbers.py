@@ -10,9 +10,10 @@ def signed_range(bits: int) -> tuple[int, int]:
     return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
-def saturate(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """Return `values` clamped to the signed range of `bits` bits."""
-    return values.clamp(*signed_range(bits))
+def saturate(values: torch.Tensor, bits: int, *, symmetric: bool = False) -> torch.Tensor:
+    """Return `values` clamped to `bits` signed bits; if symmetric, without the minimum."""
+    low, high = signed_range(bits)
+    return values.clamp(-high if symmetric else low, high)
 
 
 def round_half_even(values: torch.Tensor) -> torch.Tensor:
@@ -28,9 +29,11 @@ def check_range(values: torch.Tensor, bits: int, name: str) -> None:
     """
     if values.is_floating_point():
         raise ShapeError(f"{name} is {values.dtype}; integers of {bits} bits are needed")
+    if not values.numel():
+        return
     low, high = signed_range(bits)
-    if values.numel() and (values.min() < low or values.max() > high):
+    smallest, largest = int(values.min()), int(values.max())
+    if smallest < low or largest > high:
         raise ShapeError(
-            f"{name} spans {int(values.min())} to {int(values.max())}; "
-            f"{bits} signed bits hold {low} to {high}"
+            f"{name} spans {smallest} to {largest}; {bits} signed bits hold {low} to {high}"
         )

@@ -37,19 +37,22 @@ def quantise_groups(values: torch.Tensor, bits: int, group_size: int) -> Quantis
     2**(bits-1) - 1, rounding is half to even.
 
     Raises:
-        ConfigError: bits outside 2 to 8. ShapeError: inputs not a multiple of the group size.
+        ConfigError: bits outside 2 to 8. ShapeError: inputs not a multiple of the group size, or
+            a value that is not finite.
     """
     if not 2 <= bits <= 8:
         raise ConfigError(f"bits is {bits!r}; allowed are 2 to 8")
     rows, inputs = matrix_shape(values, "the tensor to quantise")
     if group_size < 1 or inputs % group_size:
         raise ShapeError(f"{inputs} inputs are not a multiple of the group size {group_size}")
+    if not values.isfinite().all():
+        raise ShapeError("the tensor to quantise holds values that are not finite")
     groups = values.float().reshape(rows, inputs // group_size, group_size)
     top = signed_range(bits)[1]
     scales = groups.abs().amax(dim=2) / top
     # A group of zeros has no scale of its own; any will do.
     scales = torch.where(scales > 0, scales, torch.ones_like(scales))
-    integers = saturate(round_half_even(groups / scales[..., None]), bits)
+    integers = saturate(round_half_even(groups / scales[..., None]), bits, symmetric=True)
     return Quantised(integers.reshape(rows, inputs).to(torch.int8), scales)
 
 

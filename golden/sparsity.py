@@ -44,30 +44,35 @@ def uniform_keep(rows: int, inputs: int, keep: int, config: SparseChainConfig) -
 def choose_keep(scores: torch.Tensor, kept: float, config: SparseChainConfig) -> torch.Tensor:
     """Return the N of each block, int64 [rows / m, inputs / m], that loses the least importance.
 
-    Among all choices that keep at most the fraction `kept` of the weights, the one with the largest
-    sum of kept squared importance: within a block each further weight adds less, so taking the
-    steps from N to 2N in the order of their gain per weight is optimal, up to the last step that
-    fits.
+    Blocks take the steps from N to 2N in the order of the squared importance that a step gains per
+    weight. Within a block each step gains less than the one before, so no choice that keeps as many
+    weights keeps more importance. It stops at the first step that would keep more than `kept`.
 
     Args:
         scores: importance, float [rows, inputs].
         kept: fraction of the weights to keep, from 2/m to 1.
     """
-    least = config.keeps[0] / config.m
-    if not least <= kept <= 1:
-        raise ConfigError(f"the kept fraction is {kept!r}; allowed are {least:g} to 1")
+    check_kept(kept, config)
     ranked = _blocks(scores.double().square(), config).sort(dim=3, descending=True).values
     mass = ranked.sum(dim=2).cumsum(dim=2)[:, :, [n - 1 for n in config.keeps]]
     cost = torch.tensor(config.keeps).diff()
-    gain = (mass.diff(dim=2) / cost).reshape(-1, len(cost))
+    # Exactly, a block's gains fall from step to step; rounding must not turn equal ones around.
+    gain = (mass.diff(dim=2) / cost).reshape(-1, len(cost)).cummin(dim=1).values
     order = gain.flatten().argsort(descending=True, stable=True)
-    budget = int(kept * config.m * len(gain)) - config.keeps[0] * len(gain)
-    spent = cost.repeat(len(gain))[order].cumsum(dim=0)
-    steps = torch.zeros(gain.numel(), dtype=torch.int64)
-    steps[order[spent <= budget]] = 1
-    # A block's steps come in order because its gains fall; cumprod states it, ties included.
-    steps = steps.reshape(gain.shape).cumprod(dim=1).sum(dim=1)
+    blocks = len(gain)
+    budget = int(kept * config.m * blocks + 1e-6) - config.keeps[0] * blocks
+    spent = cost.repeat(blocks)[order].cumsum(dim=0)
+    taken = torch.zeros(gain.numel(), dtype=torch.int64)
+    taken[order[spent <= budget]] = 1
+    steps = taken.reshape(gain.shape).sum(dim=1)
     return torch.tensor(config.keeps)[steps].reshape(ranked.shape[:2])
+
+
+def check_kept(kept: float, config: SparseChainConfig) -> None:
+    """Raise ConfigError unless the chain can keep the fraction `kept` of the weights."""
+    least = config.keeps[0] / config.m
+    if not least <= kept <= 1:
+        raise ConfigError(f"the kept fraction is {kept!r}; allowed are {least:g} to 1")
 
 
 def keep_mask(scores: torch.Tensor, keep: torch.Tensor, config: SparseChainConfig) -> torch.Tensor:

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,8 @@ WAIVERS = {
     "WIDTHTRUNC": "Yosys writes an indexed field as a shift, of which it uses the low bits",
 }
 """Verilator warnings that are allowed under -Wall, and why."""
+
+_FST_HEADERS = Path(__file__).parent / "fst"
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def build(design: Design, *, waves: bool = False, probes: tuple[str, ...] = ()) 
         design.top,
         design.verilog,
         _visible_signals(design, probes),
-        ("--trace-fst", "--trace-structs") if waves else (),
+        ("--trace-fst", "--trace-structs", "-CFLAGS", f"-I{_FST_HEADERS}") if waves else (),
         _tool_versions(),
     )
     name = f"simulators/{design.top}-{_digest(astuple(recipe))}"
@@ -167,6 +170,15 @@ def verilator_root() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+def check_tools() -> None:
+    """Raise ToolError where a program is missing that a build needs."""
+    compiler()
+    verilator_root()
+    for tool in ("make", "perl"):
+        if shutil.which(tool) is None:
+            raise ToolError(f"{tool!r} is not on the PATH; install it")
+
+
 def compiler() -> str:
     """Return the path of the C++ compiler, $CXX or g++.
 
@@ -183,16 +195,13 @@ def compiler() -> str:
 def _build(recipe: _Recipe, folder: Path) -> None:
     import cocotb_tools.config as cocotb
 
-    for tool in ("make", "perl"):
-        if shutil.which(tool) is None:
-            raise ToolError(f"{tool!r} is not on the PATH; install it")
+    check_tools()
     (folder / f"{recipe.top}.v").write_text(recipe.verilog, encoding="utf-8")
     (folder / "visible.vlt").write_text(recipe.visible, encoding="utf-8")
     libraries = cocotb.libs_dir
     verilate = [
         *("verilator", "-cc", "--exe", "--vpi", "-O3", "-Wno-fatal", "--top-module", recipe.top),
         *("-Mdir", ".", "--prefix", "Vtop", "-o", recipe.top, *recipe.flags),
-        *("-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"),
         str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp"),
         *("visible.vlt", f"{recipe.top}.v"),
     ]
@@ -202,6 +211,8 @@ def _build(recipe: _Recipe, folder: Path) -> None:
         # The wheel leaves out the flag that includes a precompiled header, which large designs
         # have.
         "CFG_CXXFLAGS_PCH_I=-include",
+        # Without LZ4 and zlib: `_FST_HEADERS` hold all that the FST writer calls of them.
+        f"LDLIBS=-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator -pthread",
         *(["OBJCACHE=ccache"] if shutil.which("ccache") else []),
     ]
     runtime = cache_folder() / "runtimes" / _digest([recipe.flags, recipe.tools])
@@ -225,9 +236,11 @@ def _execute(command: list[str], folder: Path) -> None:
         command, cwd=folder, env=_tool_environment(), capture_output=True, text=True, check=False
     )
     if process.returncode != 0:
-        errors = [line for line in process.stderr.splitlines() if "rror" in line]
-        last = errors[0] if errors else process.stderr.strip()[-300:]
-        raise ToolError(f"{Path(command[0]).name} failed while a simulator was built: {last}")
+        lines = process.stderr.strip().splitlines() or ["it said nothing"]
+        first = next(
+            (line for line in lines if re.search("rror|cannot|undefined", line)), lines[-1]
+        )
+        raise ToolError(f"{command[0]} failed while a simulator was built: {first}")
 
 
 def _visible_signals(design: Design, probes: tuple[str, ...]) -> str:

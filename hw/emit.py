@@ -52,15 +52,29 @@ class Design:
 
 
 def add(
-    m: Module, platform: object, name: str, block: Callable[..., Any], *configuration: object
+    m: Module,
+    platform: object,
+    name: str,
+    block: Callable[..., Any],
+    *configuration: object,
+    **through: Any,
 ) -> Any:
-    """Add `block(*configuration)` to `m` as the submodule `name`; return the interface to wire."""
+    """Add `block(*configuration)` to `m` as the submodule `name`; return the interface to wire.
+
+    Args:
+        through: ports of the child that are the parent's own, by the child's name for them; they
+            need no further wiring.
+    """
     if not isinstance(platform, Emitter):
         child = block(*configuration)
         m.submodules[name] = child
+        for port, own in through.items():
+            wiring.connect(m, wiring.flipped(own), getattr(child, port))
         return child
     emitted = platform.emit(block, *configuration)
     interface = emitted.block.signature.create(path=(name,))
+    for port, own in through.items():
+        setattr(interface, port, own)
     m.submodules[name] = emitted.instance(interface)
     return interface
 

@@ -110,15 +110,14 @@ class SparseChain(wiring.Component):
         Args:
             keep: N of every block, in the order they are streamed.
         """
-        return int(np.sum(keep, dtype=np.int64)) + config.m + 5
+        return int(np.asarray(keep).sum(dtype=np.int64)) + config.m + 5
 
     def elaborate(self, platform: object) -> Module:
         """Operands are selected, skewed along the cascade, multiplied, added and accumulated."""
         m = Module()
         config = self.config
         advance = Signal()
-        sequencer = add(m, platform, "sequencer", Sequencer, config)
-        wiring.connect(m, wiring.flipped(self.i_block), sequencer.i_block)
+        sequencer = add(m, platform, "sequencer", Sequencer, config, i_block=self.i_block)
         m.d.comb += [
             sequencer.advance.eq(advance),
             sequencer.weight_valid.eq(self.i_weight.valid),

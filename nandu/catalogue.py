@@ -30,7 +30,7 @@ def _systems() -> list[dict[str, Any]]:
 
 
 def _models() -> list[dict[str, Any]]:
-    return [model_shapes.load(name).model_dump() for name in model_shapes.names()]
+    return [model_shapes.load(name).model_dump(exclude={"source"}) for name in model_shapes.names()]
 
 
 def _devices() -> list[dict[str, Any]]:

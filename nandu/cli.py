@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from golden.spec.errors import NanduError
+from nandu.demo_options import DemoOptions
 
 app = typer.Typer(
     help="FPGA and computational-storage co-design for large language models.",
@@ -55,22 +56,24 @@ def main() -> None:
 @app.command()
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Only a slice of the layer.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("out"),
-    prompt: Annotated[str, typer.Option(help="Text whose activations enter the layer.")] = (
-        "The capital of France is"
-    ),
-    layer: Annotated[str, typer.Option(help="Module path of a linear layer.")] = (
-        "model.layers.12.mlp.down_proj"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = DemoOptions.out,
+    prompt: Annotated[
+        str, typer.Option(help="Text whose activations enter the layer.")
+    ] = DemoOptions.prompt,
+    layer: Annotated[str, typer.Option(help="Module path of a linear layer.")] = DemoOptions.layer,
     sparsity: Annotated[
         str | None, typer.Option(metavar="N:16", help="One N for all blocks, instead of a mix.")
-    ] = None,
-    kept: Annotated[float, typer.Option(help="Fraction of weights that a mix keeps.")] = 0.5,
-    bits: Annotated[int, typer.Option(help="Bits of a weight, 4 or 8.")] = 4,
-    group_size: Annotated[int, typer.Option(help="Inputs that share a scale.")] = 64,
+    ] = DemoOptions.sparsity,
+    kept: Annotated[
+        float, typer.Option(help="Fraction of weights that a mix keeps.")
+    ] = DemoOptions.kept,
+    bits: Annotated[int, typer.Option(help="Bits of a weight, 4 or 8.")] = DemoOptions.bits,
+    group_size: Annotated[
+        int, typer.Option(help="Inputs that share a scale.")
+    ] = DemoOptions.group_size,
     model: Annotated[
         Path | None, typer.Option(help="A GGUF file instead of SmolLM2-135M-Instruct.")
-    ] = None,
+    ] = DemoOptions.model,
     waves: Waves = None,
     as_json: Json = False,
 ) -> None:
@@ -78,7 +81,7 @@ def demo(
 
     Example: nandu demo --quick
     """
-    from nandu.demo import DemoOptions, run
+    from nandu.demo import run
     from nandu.progress import Stages
 
     options = DemoOptions(model, prompt, layer, sparsity, kept, bits, group_size, quick, out, waves)
@@ -149,7 +152,9 @@ def list_items(
     if as_json:
         _print_json({"items": found})
         return
-    table = Table(*(found[0] if found else [kind]))
+    table = Table()
+    for key in found[0] if found else [kind]:
+        table.add_column(key, no_wrap=key == "name")
     for item in found:
         table.add_row(*(_plain(str(value)) for value in item.values()))
     output.print(table)

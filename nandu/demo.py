@@ -1,6 +1,5 @@
 """The main job: one linear layer of a real model, from float weights to verified hardware."""
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,21 @@ from golden.language_model import LanguageModel, load, smollm2_file
 from golden.quantise import Quantised, matrix_shape, quantise_groups, quantise_tokens
 from golden.sparse_chain import scale_sums, sparse_chain
 from golden.sparse_matrix import SparseMatrix, pack
-from golden.sparsity import choose_keep, importance, keep_mask, parse_sparsity, uniform_keep
+from golden.sparsity import (
+    check_kept,
+    choose_keep,
+    importance,
+    keep_mask,
+    parse_sparsity,
+    uniform_keep,
+)
 from golden.spec.errors import ConfigError
 from golden.spec.files import make_folder
 from golden.spec.sparse_chain import SparseChainConfig
+from hw.cosim import check_tools
 from hw.emit import emit
 from hw.sparse_chain import SparseChain
+from nandu.demo_options import DemoOptions
 from nandu.demo_result import DemoResult
 from nandu.progress import Stages
 from nandu.report import write_report
@@ -35,33 +43,6 @@ QUICK_ROWS = 64
 ESTIMATED_MODEL = "llama-2-7b"
 ESTIMATED_CONTEXT = 128
 """Tokens in the KV cache: where the only measured FlightLLM decode step stands."""
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """What the user asked of the demo.
-
-    Attributes:
-        model: a GGUF file; None for SmolLM2-135M-Instruct.
-        prompt: the text whose activations enter the layer.
-        layer: module path of a linear layer.
-        sparsity: "N:16", the same in every block, or None to choose N per block within `kept`.
-        kept: fraction of weights to keep, where `sparsity` is None.
-        bits: bits of a weight; group_size: inputs that share a scale.
-        quick: only the first `QUICK_ROWS` rows.
-        out: the report's folder; waves: a waveform file to write, or None.
-    """
-
-    model: Path | None = None
-    prompt: str = "The capital of France is"
-    layer: str = "model.layers.12.mlp.down_proj"
-    sparsity: str | None = None
-    kept: float = 0.5
-    bits: int = 4
-    group_size: int = 64
-    quick: bool = False
-    out: Path = Path("out")
-    waves: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +75,8 @@ def run(options: DemoOptions, stages: Stages) -> tuple[DemoResult, Path]:
         parse_sparsity(options.sparsity, config)
     if options.bits not in (4, 8):
         raise ConfigError(f"bits is {options.bits}; allowed are 4 and 8")
+    check_kept(options.kept, config)
+    check_tools()
     make_folder(options.out)
 
     with stages.stage("Load the model"):
@@ -126,7 +109,7 @@ def run(options: DemoOptions, stages: Stages) -> tuple[DemoResult, Path]:
         rows=compressed.matrix.rows,
         inputs=compressed.matrix.inputs,
         tokens=len(layer.activations),
-        sparsity=_sparsity_label(options, compressed.matrix),
+        sparsity=_sparsity_label(compressed.matrix),
         bits=options.bits,
         group_size=options.group_size,
         keep=compressed.matrix.keep.numpy(),
@@ -144,7 +127,7 @@ def run(options: DemoOptions, stages: Stages) -> tuple[DemoResult, Path]:
     with stages.stage("Write the report"):
         report = options.out / "report.html"
         result = replace(result, seconds=dict(stages.seconds))
-        write_report(result, report, _command(options))
+        write_report(result, report, options.command())
     return result, report
 
 
@@ -177,7 +160,7 @@ def _compress(layer: Layer, options: DemoOptions, config: SparseChainConfig) -> 
 def _cases(layer: Layer, compressed: Compressed, options: DemoOptions) -> Iterator[hw.verify.Case]:
     """Yield the demo's own job, then one token of the same layer at every uniform N."""
     matrix, tokens = compressed.matrix, compressed.tokens
-    yield hw.verify.Case(_sparsity_label(options, matrix), matrix, tokens.values)
+    yield hw.verify.Case(_sparsity_label(matrix), matrix, tokens.values)
     config = matrix.config
     for n in config.keeps:
         uniform = replace(options, sparsity=f"{n}:{config.m}")
@@ -203,25 +186,13 @@ def _estimate(compressed: Compressed, options: DemoOptions) -> list[DecodeEstima
     ]
 
 
-def _sparsity_label(options: DemoOptions, matrix: SparseMatrix) -> str:
-    if options.sparsity:
-        return options.sparsity
-    found = "/".join(str(n) for n in matrix.keep.unique().tolist())
-    return f"{found}:{matrix.config.m} mixed, {matrix.kept_fraction:.0%} kept"
+def _sparsity_label(matrix: SparseMatrix) -> str:
+    found = matrix.keep.unique().tolist()
+    if len(found) == 1:
+        return f"{found[0]}:{matrix.config.m}"
+    return f"{'/'.join(map(str, found))}:{matrix.config.m} mixed, {matrix.kept_fraction:.0%} kept"
 
 
 def _distance(output: torch.Tensor, exact: torch.Tensor) -> float:
     """Return |output - exact| / |exact|, Frobenius."""
     return float((output - exact).norm() / exact.norm())
-
-
-def _command(options: DemoOptions) -> str:
-    """Return the command line that repeats this demo."""
-    words = ["nandu demo"]
-    for name in ("quick", "prompt", "layer", "sparsity", "kept", "bits", "group_size", "model"):
-        value = getattr(options, name)
-        if value == getattr(DemoOptions, name):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        words.append(flag if value is True else f"{flag} {shlex.quote(str(value))}")
-    return " ".join(words)

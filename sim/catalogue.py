@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from golden.spec.errors import ConfigError
+from golden.spec.records import load_fields, make, names
 from sim.fpga import FpgaSystem
 from sim.gpu import GpuSystem
-from sim.records import load_fields, make, names
 from sim.system import System
 
 SYSTEMS = Path(__file__).parent / "systems"

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 
 import hw
-from sim.records import Record, load_fields, make, names
+from golden.spec.records import Record, load_fields, make, names
 
 BOARDS = Path(hw.__file__).parent / "boards"
 DEVICES = Path(__file__).parent / "devices"

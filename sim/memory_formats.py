@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from golden.spec.errors import ConfigError
+from golden.spec.records import Record
 from golden.spec.sparse_chain import SparseChainConfig
 from sim.operators import Operator
-from sim.records import Record
 
 
 class WeightFormat(Record):

@@ -8,10 +8,10 @@ from itertools import pairwise
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from golden.spec.errors import ConfigError
+from golden.spec.records import Record
 from sim.hardware import Memory
 from sim.memory_formats import CacheFormat, WeightFormat
 from sim.operators import Operator
-from sim.records import Record
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,16 @@ class SparseChainConfig:
     accumulator_bits: int = 32
 
     def __post_init__(self) -> None:
-        if self.m not in (4, 8, 16, 32):
+        if not isinstance(self.m, int) or self.m not in (4, 8, 16, 32):
             raise ConfigError(f"m is {self.m!r}; a block is 4, 8, 16 or 32 inputs wide")
         for field in ("activation_bits", "weight_bits"):
             bits = getattr(self, field)
-            if not 2 <= bits <= 8:
+            if not isinstance(bits, int) or not 2 <= bits <= 8:
                 raise ConfigError(f"{field} is {bits!r}; allowed are 2 to 8 bits")
-        if not self.cascade_bits <= self.accumulator_bits <= MAX_ACCUMULATOR_BITS:
+        bits = self.accumulator_bits
+        if not isinstance(bits, int) or not self.cascade_bits <= bits <= MAX_ACCUMULATOR_BITS:
             raise ConfigError(
-                f"accumulator_bits is {self.accumulator_bits!r}; a chain of {self.m} needs "
+                f"accumulator_bits is {bits!r}; a chain of {self.m} needs "
                 f"{self.cascade_bits} to {MAX_ACCUMULATOR_BITS} bits"
             )
 

@@ -67,16 +67,16 @@ class StreamSink:
         self._ready = getattr(dut, f"{name}__ready")
         self._pauses = pauses
         self._ready.value = 0
+        self.taken: list[int] = []
 
-    async def take(self, count: int) -> list[int]:
-        """Return the next `count` payloads as packed integers."""
+    async def take(self, count: int) -> None:
+        """Add the next `count` payloads to `taken`, as packed integers."""
         edge = RisingEdge(self._clock)
-        taken: list[int] = []
-        while len(taken) < count:
+        end = len(self.taken) + count
+        while len(self.taken) < end:
             ready = not next(self._pauses)
             self._ready.value = ready
             await edge
             if ready and int(self._valid.value):
-                taken.append(int(self._payload.value))
+                self.taken.append(int(self._payload.value))
         self._ready.value = 0
-        return taken

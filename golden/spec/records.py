@@ -71,6 +71,8 @@ def make(record: type[RecordType], name: str, fields: dict[str, Any]) -> RecordT
         ConfigError: they are not a `record`; the message begins with the file's name.
     """
     try:
+        if "name" in fields:
+            raise ConfigError("name is a field; a file is named by its own name")
         return record(name=name, **fields)
     except ConfigError as error:
         raise ConfigError(f"{name}.yaml: {error}") from None
