@@ -14,6 +14,7 @@ from golden.spec.files import write_text
 from golden.spec.sparse_chain import SparseChainConfig
 from hw.emit import Design, emit
 from hw.sparse_chain import SparseChain
+from hw.synth import check_target, synthesise
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,28 @@ def verify(
     config = configure(find(name), settings)
     chosen = hw.verify.random_cases(config, cases, seed)
     return hw.verify.run_cases(chosen, seed=seed, **options), hw.verify.coverage(chosen)
+
+
+def synth(name: str, settings: Sequence[str], target: str) -> dict[str, int | float]:
+    """Return what a block takes of a target's resources; `scale_dsp` are DSPs that only scale.
+
+    Raises:
+        ConfigError: unknown block, setting or target. ToolError: Yosys failed.
+    """
+    block = find(name)
+    config = configure(block, settings)
+    check_target(target)
+    found = synthesise(emit(block.component, config), target)
+    return {
+        "dsp": found.dsp,
+        "scale_dsp": 0,  # a chain gives plain sums
+        "lut": found.lut,
+        "ff": found.ff,
+        "bram": found.bram,
+        "uram": found.uram,
+        "lanes": config.m,
+        "lut_per_dsp": found.lut_per_dsp,
+    }
 
 
 def _describe(name: str, config: SparseChainConfig, design: Design) -> dict[str, Any]:

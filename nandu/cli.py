@@ -223,6 +223,28 @@ def verify(
     _exit_unless(bool(record["passed"]))
 
 
+@app.command()
+def synth(
+    block: BlockName,
+    target: Annotated[str, typer.Option(help="ultrascale+ or ecp5.")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a block takes of an FPGA, by Yosys, before placement.
+
+    Example: nandu synth sparse-chain --target ultrascale+
+    """
+    from nandu import blocks
+    from nandu.progress import Stages
+
+    with Stages() as stages, stages.stage(f"Synthesise {block} for {target}"):
+        record = blocks.synth(block, settings or [], target)
+    if as_json:
+        _print_json(record)
+    else:
+        _show_record(record)
+
+
 def _show_demo(record: dict[str, Any]) -> None:
     verdict = "[green]bit-exact[/]" if record["passed"] else "[red]FAILED[/]"
     output.print(

@@ -101,7 +101,6 @@ class TwoInverters(wiring.Component):
         return m
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_two_configurations_may_not_share_a_name():
     with pytest.raises(AssertionError, match=r"^two different blocks are called inverter$"):
         emit(TwoInverters)

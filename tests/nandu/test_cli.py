@@ -18,7 +18,7 @@ def one_line(error):
     return lines[0].removeprefix("error: ")
 
 
-@pytest.mark.parametrize("command", ["demo", "doctor", "list", "generate", "verify"])
+@pytest.mark.parametrize("command", ["demo", "doctor", "list", "generate", "verify", "synth"])
 def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(command, "--help")
     assert status == 0
@@ -123,9 +123,22 @@ def test_verify_exits_with_1_when_hardware_and_contract_differ(run, monkeypatch)
     assert json.loads(out)["passed"] is False
 
 
+def test_synth_counts_what_a_chain_takes(run):
+    status, out, _ = run("synth", "sparse-chain", "--set", "m=4", "--target", "ecp5", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert (found["dsp"], found["scale_dsp"], found["lanes"]) == (4, 0, 4)
+    assert found["lut_per_dsp"] == found["lut"] / 4
+    assert {"ff", "bram", "uram"} <= set(found)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ["synth", "sparse-chain", "--target", "asic"],
+            "there is no target 'asic'; known are ultrascale+, ecp5",
+        ),
         (["verify", "chain"], "there is no block 'chain'; known are sparse-chain"),
         (
             ["verify", "sparse-chain", "--set", "n=3"],
