@@ -79,9 +79,14 @@ def add(
     return interface
 
 
-def emit(block: Callable[..., Any], *configuration: object) -> Design:
-    """Return `block(*configuration)` as Verilog: the same configuration gives the same text."""
-    emitter = Emitter()
+def emit(block: Callable[..., Any], *configuration: object, target: str = "generic") -> Design:
+    """Return `block(*configuration)` as Verilog: the same configuration gives the same text.
+
+    Args:
+        target: "generic" for plain RTL everywhere; for another one, a block that has a class of its
+            own for it in its attribute `primitives` is emitted as that.
+    """
+    emitter = Emitter(target)
     top = emitter.emit(block, *configuration)
     modules = emitter.modules.values()
     return Design(
@@ -130,11 +135,13 @@ class EmittedModule:
 class Emitter:
     """Collects every distinct module below a block, children before parents."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: str = "generic") -> None:
+        self.target = target
         self.modules: dict[tuple[object, ...], EmittedModule] = {}
 
     def emit(self, block: Callable[..., Any], *configuration: object) -> EmittedModule:
         """Return the module of `block(*configuration)`, elaborated on the first call."""
+        block = getattr(block, "primitives", {}).get(self.target, block)
         key = (block, *configuration)
         if key not in self.modules:
             component = block(*configuration)

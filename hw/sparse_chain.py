@@ -271,11 +271,13 @@ class OperandSelect(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """One mux, one register."""
         m = Module()
+        selected = Signal(operand_layout(self.config), reset_less=True)
         with m.If(self.advance):
             m.d.sync += [
-                self.operands.activation.eq(self.activations[self.index]),
-                self.operands.weight.eq(self.weight),
+                selected.activation.eq(self.activations[self.index]),
+                selected.weight.eq(self.weight),
             ]
+        m.d.comb += self.operands.eq(selected)
         return m
 
 
@@ -308,12 +310,14 @@ class ChainMultiplier(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Multiply, then add."""
         m = Module()
-        product = Signal(signed(self.config.product_bits))
+        product = Signal(signed(self.config.product_bits), reset_less=True)
+        cascade = Signal.like(self.o, reset_less=True)
         with m.If(self.advance):
             m.d.sync += [
                 product.eq(self.operands.activation * self.operands.weight),
-                self.o.eq(Mux(self.restart, 0, self.i) + product),
+                cascade.eq(Mux(self.restart, 0, self.i) + product),
             ]
+        m.d.comb += self.o.eq(cascade)
         return m
 
 
@@ -349,8 +353,9 @@ class RowPair(wiring.Component):
         """Choose the tap, then accumulate in the row that the beat belongs to."""
         m = Module()
         config, control = self.config, self.control
-        term = Signal(signed(config.cascade_bits))
-        update, first = Signal(2), Signal()
+        term = Signal(signed(config.cascade_bits), reset_less=True)
+        rows = Signal(self.sums.shape(), reset_less=True)
+        update, first = Signal(2), Signal(reset_less=True)
         # Beats 2k and 2k + 1 of a block hold the rows of the k-th group of each span of 2**code
         # groups.
         in_span = Signal(config.index_bits - 1)
@@ -364,7 +369,8 @@ class RowPair(wiring.Component):
             ]
             for row in range(2):
                 with m.If(update[row]):
-                    m.d.sync += self.sums[row].eq(Mux(first, 0, self.sums[row]) + term)
+                    m.d.sync += rows[row].eq(Mux(first, 0, rows[row]) + term)
+        m.d.comb += self.sums.eq(rows)
         return m
 
 

@@ -1,8 +1,4 @@
-"""Resources of a design by Yosys: what it maps to on a target, before placement.
-
-The look-up tables are mapped with `abc`: Yosys 0.70's own default, `abc9`, stops at an assertion on
-the sparse chain.
-"""
+"""Resources of a design by Yosys: what it maps to on a target, before placement."""
 
 import json
 import tempfile
@@ -22,13 +18,13 @@ class Target:
     """How a family is mapped, and what its cells count as.
 
     Attributes:
-        commands: the Yosys commands, after the design is read; "{top}" is its top module.
+        command: what maps a flat design; "{top}" is its top module.
         dsp: the cell of a multiplier.
         luts: cells that take a look-up table, and how many each; ffs: cells that take a flip-flop.
         bram, uram: cells of block RAM, in units of the family's largest, and of UltraRAM.
     """
 
-    commands: tuple[str, ...]
+    command: str
     dsp: str
     luts: Mapping[str, int]
     ffs: tuple[str, ...]
@@ -38,18 +34,7 @@ class Target:
 
 TARGETS = {
     "ultrascale+": Target(
-        commands=(
-            "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top {top} -run begin:map_luts",
-            "opt_expr -mux_undef -noclkinv",
-            "opt_merge",
-            "abc -luts 2:2,3,6:5",
-            "clean",
-            "xilinx_srl -fixed -minlen 3",
-            "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6",
-            "xilinx_dffopt",
-            "opt_lut_ins -tech xilinx",
-            "clean",
-        ),
+        command="synth_xilinx -family xcup -noiopad -noclkbuf -top {top}",
         dsp="DSP48E2",
         # A shift register is a look-up table that is used as memory.
         luts={**{f"LUT{n}": 1 for n in range(1, 7)}, "INV": 1, "SRL16E": 1, "SRLC32E": 1},
@@ -58,14 +43,7 @@ TARGETS = {
         uram=("URAM288",),
     ),
     "ecp5": Target(
-        commands=(
-            "synth_ecp5 -top {top} -run begin:map_luts",
-            "abc -lut 4",
-            "clean",
-            "techmap -map +/lattice/cells_map_trellis.v",
-            "opt_lut_ins -tech lattice",
-            "clean",
-        ),
+        command="synth_ecp5 -top {top}",
         dsp="MULT18X18D",
         # A carry cell is two look-up tables with their carry chain.
         luts={"LUT4": 1, "CCU2C": 2},
@@ -109,8 +87,15 @@ def synthesise(design: Design, target: str) -> Resources:
     with tempfile.TemporaryDirectory() as name:
         source, counted = Path(name, "design.v"), Path(name, "cells.json")
         source.write_text(design.verilog, encoding="utf-8")
-        commands = [command.format(top=design.top) for command in about.commands]
-        yosys.run(f"read_verilog {source}", *commands, f"tee -q -o {counted} stat -json")
+        yosys.run(
+            f"read_verilog {source}",
+            f"hierarchy -top {design.top}",
+            "proc",
+            "flatten",
+            "opt_clean -purge",  # abc9 stops at names of wires that look like bits of others
+            about.command.format(top=design.top),
+            f"tee -q -o {counted} stat -json",
+        )
         cells: Cells = json.loads(counted.read_text())["design"]["num_cells_by_type"]
     return count(cells, about)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from golden.bit_packing import pack_fields
 from golden.numbers import signed_range
 from golden.sparse_chain import sparse_chain
 from golden.sparse_matrix import SparseMatrix, pack
@@ -36,6 +37,7 @@ class Case:
         activations: integers [tokens, inputs].
         idle: the sources pause at random; stall: the sink does.
         reset_after: cycles after which a first try is broken off by a reset; 0 for no such try.
+        mutant: the fault that is active, in a design of `hw.mutation`; 0 for none.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Case:
     idle: bool = False
     stall: bool = False
     reset_after: int = 0
+    mutant: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ def _write_job(cases: Sequence[Case], contracts: Sequence[int], folder: Path, se
                 "idle": case.idle,
                 "stall": case.stall,
                 "reset_after": case.reset_after,
+                "mutant": case.mutant,
                 "contract_cycles": contract,
                 "seed": seed + 1000 * number,
             }
@@ -187,7 +191,7 @@ def _read_results(folder: Path) -> list[dict[str, Any]]:
 
 def _weight_beats(matrix: SparseMatrix) -> np.ndarray:
     config = matrix.config
-    return _pack_bits(
+    return pack_fields(
         (matrix.values.numpy(), config.weight_bits), (matrix.indices.numpy(), config.index_bits)
     )
 
@@ -202,7 +206,7 @@ def _block_beats(case: Case) -> np.ndarray:
     last = np.arange(blocks) % per_group == per_group - 1
     code = np.log2(matrix.keep.numpy()).astype(np.int64) - 1
     code_bits = (len(config.keeps) - 1).bit_length()
-    return _pack_bits(
+    return pack_fields(
         (activations.reshape(-1, config.m), config.activation_bits),
         (np.tile(code.reshape(-1, 1), (tokens, 1)), code_bits),
         (np.tile(last.reshape(-1, 1), (tokens * strips, 1)), 1),
@@ -215,12 +219,3 @@ def _expected_beats(case: Case) -> np.ndarray:
     sums = sparse_chain(matrix, case.activations)
     strips = sums.reshape(len(sums), -1, matrix.config.m, matrix.groups)
     return strips.transpose(2, 3).reshape(-1, matrix.config.m).numpy()
-
-
-def _pack_bits(*fields: tuple[np.ndarray, int]) -> np.ndarray:
-    """Return beats as little-endian bytes: fields [beats, count] of so many bits, lowest first."""
-    bits = [
-        ((values.astype(np.int64)[..., None] >> np.arange(width)) & 1).reshape(len(values), -1)
-        for values, width in fields
-    ]
-    return np.packbits(np.concatenate(bits, axis=1).astype(np.uint8), axis=1, bitorder="little")

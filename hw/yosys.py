@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from golden.spec.errors import ToolError
 
@@ -14,14 +15,18 @@ for command in sys.argv[1:]:
 """
 
 
-def run(*commands: str) -> str:
-    """Run the commands on one design and return the log.
+def run(*commands: str, folder: Path | None = None) -> str:
+    """Run the commands on one design, in `folder`, and return the log.
 
     Raises:
         ToolError: a command failed; the message holds Yosys' last lines.
     """
     process = subprocess.run(
-        [sys.executable, "-c", _RUN, *commands], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _RUN, *commands],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     log = process.stdout + process.stderr
     if process.returncode != 0:

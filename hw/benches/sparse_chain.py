@@ -35,31 +35,37 @@ class Monitor:
         self.products = 0
 
     async def watch(self) -> None:
-        """Count from the first weight beat taken to the last sums given, or until nothing moves."""
+        """Count from the first beat offered to the last sums given, or until nothing moves.
+
+        A cycle is a stall only where a stream gives the chain a reason: an input has nothing to
+        offer, or the sums that it gives are not taken. A chain that waits without one takes
+        more cycles than contract and stalls explain.
+        """
         dut, edge = self._dut, RisingEdge(self._dut.clk)
         weight_valid, weight_ready = dut.i_weight__valid, dut.i_weight__ready
-        out_valid, out_ready, blocked = dut.o__valid, dut.o__ready, dut.blocked
+        block_valid, blocked = dut.i_block__valid, dut.blocked
+        out_valid, out_ready = dut.o__valid, dut.o__ready
         total = self._beats_left
         idle_cycles = 0
         while self._outputs_left and idle_cycles < MAX_IDLE_CYCLES:
             await edge
-            took = int(weight_valid.value) and int(weight_ready.value)
-            offers = int(out_valid.value)
-            gave = offers and int(out_ready.value)
+            offered = bool(int(weight_valid.value) and int(block_valid.value))
+            took = bool(int(weight_valid.value) and int(weight_ready.value))
+            gave = bool(int(out_valid.value) and int(out_ready.value))
+            waits = bool(int(out_valid.value)) and not gave
             idle_cycles = 0 if took or gave else idle_cycles + 1
-            if self._beats_left == total and not took:
+            if self._beats_left == total and not offered:
                 continue
             self.cycles += 1
             if self._beats_left:
-                stalled = not took
+                stalled = not took and (waits or not offered)
             else:
                 # All weights are in: only a full output holds the pipeline, or the last sums wait.
-                last_waits = self._outputs_left == 1 and bool(offers) and not gave
-                stalled = bool(int(blocked.value)) or last_waits
+                stalled = waits and (bool(int(blocked.value)) or self._outputs_left == 1)
             self.stall_cycles += stalled
-            self.products += self._lanes * bool(took)
-            self._beats_left -= bool(took)
-            self._outputs_left -= bool(gave)
+            self.products += self._lanes * took
+            self._beats_left -= took
+            self._outputs_left -= gave
             if self.cycles % 1000 == 0:
                 self._report(1 - self._beats_left / total)
 
@@ -99,6 +105,8 @@ async def _run(
     weight_source = StreamSource(dut, "i_weight", weight_pauses)
     block_source = StreamSource(dut, "i_block", block_pauses)
     sink = StreamSink(dut, "o", bursts(seed + 2, 0.6) if case["stall"] else never())
+    if case["mutant"]:
+        dut.mutant.value = case["mutant"]
     await _reset(dut)
     if case["reset_after"]:
         await _break_off(dut, weight_source, block_source, weights, blocks, case["reset_after"])

@@ -10,6 +10,7 @@ from golden.spec.sparse_chain import SparseChainConfig
 from hw.chain_array import ChainArray
 from hw.cosim import lint
 from hw.emit import Port, add, emit
+from hw.packed_multiplier import PackedMultiplier
 from hw.sparse_chain import SparseChain
 
 CONFIG = SparseChainConfig()
@@ -68,6 +69,14 @@ def test_verilator_has_no_warning_that_is_not_waived(m):
 def test_lint_sees_a_width_error(chain):
     broken = chain.verilog.replace("output blocked;", "output blocked; wire unused; undriven u ();")
     assert lint(type(chain)(chain.top, broken, chain.modules, chain.ports))
+
+
+def test_a_target_has_its_own_primitives():
+    plain = emit(PackedMultiplier)
+    slices = emit(PackedMultiplier, target="ultrascale+")
+    assert (plain.ports, plain.modules) == (slices.ports, slices.modules)
+    assert "DSP48E2 #(" in slices.verilog
+    assert "DSP48E2 #(" not in plain.verilog
 
 
 def test_an_array_of_no_chain_is_refused():

@@ -65,6 +65,13 @@ def test_random_jobs_are_exact_and_cover_every_n_and_pause(design):
     assert any(case.reset_after for case in cases)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(10, 14))
+def test_many_random_jobs_are_exact(design, seed):
+    results = run_cases(random_cases(CONFIG, 500, seed), design=design, seed=seed)
+    assert [result for result in results if not result.passed] == []
+
+
 def test_extremes_do_not_overflow(design):
     results = run_cases(list(extreme_cases()), design=design)
     assert [result for result in results if not result.passed] == []
