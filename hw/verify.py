@@ -4,8 +4,6 @@ A `Case` is one job of the chain; all cases of a call run in one start of the si
 """
 
 import itertools
-import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from golden.sparsity import keep_mask
 from golden.spec.sparse_chain import SparseChainConfig
 from hw import cosim
 from hw.emit import Design, emit
+from hw.jobs import run_job
 from hw.sparse_chain import SparseChain
 
 BENCH = "hw.benches.sparse_chain"
@@ -100,16 +99,20 @@ def run_cases(
         ToolError: a tool is missing or broke off.
     """
     config = cases[0].matrix.config
-    contracts = [SparseChain.cycles(config, _stream_keep(case)) for case in cases]
-    simulator = cosim.build(design or emit(SparseChain, config), waves=waves is not None)
-    with tempfile.TemporaryDirectory(prefix="nandu-") as name:
-        folder = Path(name)
-        _write_job(cases, contracts, folder, seed)
-        passed = cosim.run(simulator, BENCH, folder, seed=seed, waves=waves, progress=progress)
-        results = [
-            CaseResult(case.name, lanes=config.m, contract_cycles=contract, **counted)
-            for case, contract, counted in zip(cases, contracts, _read_results(folder), strict=True)
-        ]
+    described = [_describe(case) for case in cases]
+    passed, counts = run_job(
+        design or emit(SparseChain, config),
+        BENCH,
+        described,
+        [_beats(case) for case in cases],
+        seed=seed,
+        waves=waves,
+        progress=progress,
+    )
+    results = [
+        CaseResult(case.name, lanes=config.m, contract_cycles=about["contract_cycles"], **counted)
+        for case, about, counted in zip(cases, described, counts, strict=True)
+    ]
     assert passed == all(result.passed for result in results), "bench and host disagree"
     return results
 
@@ -160,33 +163,26 @@ def _stream_keep(case: Case) -> np.ndarray:
     return np.tile(case.matrix.keep.numpy().flatten(), len(case.activations))
 
 
-def _write_job(cases: Sequence[Case], contracts: Sequence[int], folder: Path, seed: int) -> None:
-    config = cases[0].matrix.config
-    arrays: dict[str, np.ndarray] = {}
-    described = []
-    for number, (case, contract) in enumerate(zip(cases, contracts, strict=True)):
-        arrays[f"weights_{number}"] = _weight_beats(case.matrix)
-        arrays[f"blocks_{number}"] = _block_beats(case)
-        arrays[f"expected_{number}"] = _expected_beats(case)
-        described.append(
-            {
-                "name": case.name,
-                "tokens": len(case.activations),
-                "idle": case.idle,
-                "stall": case.stall,
-                "reset_after": case.reset_after,
-                "mutant": case.mutant,
-                "contract_cycles": contract,
-                "seed": seed + 1000 * number,
-            }
-        )
-    np.savez(folder / "job.npz", **arrays)  # type: ignore[arg-type]
-    job = {"lanes": config.m, "accumulator_bits": config.accumulator_bits, "cases": described}
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+def _describe(case: Case) -> dict[str, Any]:
+    config = case.matrix.config
+    return {
+        "name": case.name,
+        "tokens": len(case.activations),
+        "accumulator_bits": config.accumulator_bits,
+        "idle": case.idle,
+        "stall": case.stall,
+        "reset_after": case.reset_after,
+        "mutant": case.mutant,
+        "contract_cycles": SparseChain.cycles(config, _stream_keep(case)),
+    }
 
 
-def _read_results(folder: Path) -> list[dict[str, Any]]:
-    return list(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+def _beats(case: Case) -> dict[str, np.ndarray]:
+    return {
+        "weights": _weight_beats(case.matrix),
+        "blocks": _block_beats(case),
+        "expected": _expected_beats(case),
+    }
 
 
 def _weight_beats(matrix: SparseMatrix) -> np.ndarray:

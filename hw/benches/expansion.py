@@ -1,30 +1,22 @@
-"""The bench of the bit-width expansion unit: every weight against golden, every cycle counted.
-
-Reads `job.json` and `job.npz` (written by `hw.verify_expansion`), runs each case, and writes
-`results.json`.
-"""
+"""The bench of the bit-width expansion unit: every weight against golden, every cycle counted."""
 
 import itertools
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
+from golden.spec.expansion import EXPANDED_BITS
+from hw.benches.harness import MAX_IDLE_CYCLES, Report, break_off, compare, drive, reset, run_job
 from hw.benches.streams import Pauses, StreamSink, StreamSource, bursts, never
-
-MAX_IDLE_CYCLES = 2_000
-"""Cycles without any transfer after which the unit is stuck; pauses are far shorter."""
 
 
 class Monitor:
     """Counts what crosses the unit's ports; knows neither golden nor the contract."""
 
-    def __init__(self, dut: Any, jobs: int, outputs: int, report: Callable[[float], None]) -> None:
+    def __init__(self, dut: Any, jobs: int, outputs: int, report: Report) -> None:
         self._dut = dut
         self._report = report
         self._jobs_left = jobs
@@ -63,112 +55,35 @@ class Monitor:
 @cocotb.test()
 async def expansion(dut: Any) -> None:
     """Run every case of the job; fail when one differs from golden or from the contract."""
-    job = json.loads(Path("job.json").read_text())
-    arrays = np.load("job.npz")
-    Clock(dut.clk, 2, unit="ns").start()
-    results = []
-    for number, case in enumerate(job["cases"]):
-        results.append(await _run(dut, job, case, arrays, number))
-        Path("results.json").write_text(json.dumps(results))
-    for case, result in zip(job["cases"], results, strict=True):
-        assert result["mismatches"] == 0, f"{case['name']}: {result['first_mismatch']}"
-        assert result["words"] == case["contract_words"], (
-            f"{case['name']}: {result['words']} words taken instead of {case['contract_words']}"
-        )
-        expected = case["contract_cycles"] + result["stall_cycles"]
-        assert result["cycles"] == expected, (
-            f"{case['name']}: {result['cycles']} cycles; contract and stalls give {expected}"
-        )
+    await run_job(dut, _run_case)
 
 
-async def _run(
-    dut: Any, job: dict[str, Any], case: dict[str, Any], arrays: Any, number: int
-) -> Any:
-    jobs, words = (arrays[f"{name}_{number}"] for name in ("jobs", "words"))
-    expected = arrays[f"expected_{number}"]
-
-    def report(done: float) -> None:
-        Path("progress").write_text(f"{(number + done) / len(job['cases']):.4f}")
-
-    monitor = Monitor(dut, len(jobs), len(expected), report)
-    seed = case["seed"]
-    job_source = StreamSource(dut, "i_job", bursts(seed + 1, 0.1) if case["idle"] else never())
-    word_source = StreamSource(dut, "i", _word_pauses(case))
-    sink = StreamSink(dut, "o", bursts(seed + 2, 0.4) if case["stall"] else never())
-    await _reset(dut)
-    if case["reset_after"]:
-        await _break_off(dut, job_source, word_source, jobs, words, case["reset_after"])
-    models = [
-        cocotb.start_soon(job_source.send(_integers(jobs))),
-        cocotb.start_soon(word_source.send(_integers(words))),
-        cocotb.start_soon(sink.take(len(expected))),
+async def _run_case(
+    dut: Any, case: Mapping[str, Any], arrays: Mapping[str, np.ndarray], report: Report
+) -> dict[str, Any]:
+    jobs, expected, seed = arrays["jobs"], arrays["expected"], case["seed"]
+    job_pauses = bursts(seed + 1, 0.1) if case["idle"] else never()
+    feeds = [
+        (StreamSource(dut, "i_job", job_pauses), jobs),
+        (StreamSource(dut, "i", _word_pauses(case)), arrays["words"]),
     ]
-    await monitor.watch()
-    for _ in range(2):  # the models see the last edge, and a beat that nobody asked for would show
-        await RisingEdge(dut.clk)
-    extra = int(dut.o__valid.value)
-    for model in models:
-        model.cancel()
-    got = _unpack(sink.taken, expected.shape[1])
-    # A beat that never came differs from any.
-    wrong = np.argwhere(got != expected[: len(got)])
+    sink = StreamSink(dut, "o", bursts(seed + 2, 0.4) if case["stall"] else never())
+    await reset(dut)
+    if case["reset_after"]:
+        dut.o__ready.value = 1
+        await break_off(dut, feeds, case["reset_after"])
+    monitor = Monitor(dut, len(jobs), len(expected), report)
+    extra = await drive(dut, feeds, sink, expected, monitor)
     return {
         "cycles": monitor.cycles,
         "stall_cycles": monitor.stall_cycles,
         "words": monitor.words,
-        "compared": int(expected.size),
-        "mismatches": len(wrong) + expected.size - got.size + extra,
-        "first_mismatch": _describe(wrong, got, expected),
+        **compare(sink.taken, expected, EXPANDED_BITS, extra, "lane"),
     }
 
 
-def _word_pauses(case: dict[str, Any]) -> Pauses:
+def _word_pauses(case: Mapping[str, Any]) -> Pauses:
     """Pause at random, or for the same number of cycles after each word, or never."""
     if case["idle"]:
         return bursts(case["seed"])
     return itertools.cycle([True] * case["word_gap"] + [False])
-
-
-async def _reset(dut: Any) -> None:
-    dut.rst.value = 1
-    for _ in range(2):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
-
-
-async def _break_off(
-    dut: Any, job: StreamSource, word: StreamSource, jobs: Any, words: Any, cycles: int
-) -> None:
-    """Begin the jobs, reset in their middle: nothing of them may reach the run that follows."""
-    dut.o__ready.value = 1
-    tasks = [
-        cocotb.start_soon(job.send(_integers(jobs))),
-        cocotb.start_soon(word.send(_integers(words))),
-    ]
-    for _ in range(cycles):
-        await RisingEdge(dut.clk)
-    for task in tasks:
-        task.cancel()
-    dut.i_job__valid.value = 0
-    dut.i__valid.value = 0
-    await _reset(dut)
-
-
-def _integers(payloads: np.ndarray) -> Iterator[int]:
-    """Yield rows of little-endian bytes as integers."""
-    for payload in payloads:
-        yield int.from_bytes(payload.tobytes(), "little")
-
-
-def _unpack(payloads: list[int], lanes: int) -> np.ndarray:
-    """Return the weights, int8 [payloads, lanes]."""
-    data = b"".join(payload.to_bytes(lanes, "little") for payload in payloads)
-    return np.frombuffer(data, np.int8).reshape(len(payloads), lanes)
-
-
-def _describe(wrong: np.ndarray, got: np.ndarray, expected: np.ndarray) -> str:
-    if len(wrong) == 0:
-        missing = len(expected) - len(got)
-        return f"the last {missing} of {len(expected)} beats did not come" if missing else ""
-    beat, lane = (int(i) for i in wrong[0])
-    return f"beat {beat}, lane {lane}: {got[beat, lane]} instead of {expected[beat, lane]}"

@@ -56,6 +56,10 @@ class StreamSource:
                 await edge
         self._valid.value = 0
 
+    def stop(self) -> None:
+        """Offer nothing any more; for a `send` that was cancelled."""
+        self._valid.value = 0
+
 
 class StreamSink:
     """Takes payloads whenever it does not pause."""

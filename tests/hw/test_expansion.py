@@ -9,7 +9,6 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 
-import hw.verify_expansion
 from golden.numbers import signed_range
 from golden.spec.expansion import WEIGHT_WIDTHS, ExpansionConfig
 from hw import cosim
@@ -199,7 +198,7 @@ def test_coverage_counts_crosses_and_transitions():
 # What follows breaks something on purpose: each must be seen.
 
 
-@pytest.mark.parametrize("array", ["words_0", "jobs_0", "expected_0"])
+@pytest.mark.parametrize("array", ["0_words", "0_jobs", "0_expected"])
 def test_a_flipped_bit_is_seen(designs, monkeypatch, array):
     save = np.savez
 
@@ -207,10 +206,10 @@ def test_a_flipped_bit_is_seen(designs, monkeypatch, array):
         arrays[array][len(arrays[array]) // 2, 0] ^= 1
         save(path, **arrays)
 
-    monkeypatch.setattr(hw.verify_expansion.np, "savez", save_flipped)
+    monkeypatch.setattr(np, "savez", save_flipped)
     (result,) = run_cases([a_case([(4, 10), (5, 10)])], design=designs[CONFIG])
     assert result.mismatches > 0
-    assert re.match(r"beat \d+, lane \d+: -?\d+ instead of -?\d+", result.first_mismatch)
+    assert re.match(r"output \d+, lane \d+: -?\d+ instead of -?\d+", result.first_mismatch)
 
 
 @pytest.mark.parametrize("cycles", [-1, 1])
@@ -261,4 +260,4 @@ def test_a_unit_that_never_answers_is_seen(designs):
     stuck = re.sub("assign advance = .*;", "assign advance = 1'b0;", designs[CONFIG].verilog)
     (result,) = run_cases([a_case([(2, 3)])], design=replace(designs[CONFIG], verilog=stuck))
     assert result.mismatches == 3 * CONFIG.lanes
-    assert result.first_mismatch == "the last 3 of 3 beats did not come"
+    assert result.first_mismatch == "the last 3 of 3 outputs did not come"
