@@ -17,6 +17,7 @@ from golden.numbers import signed_range
 from golden.sparse_chain import sparse_chain
 from golden.sparse_matrix import SparseMatrix, pack
 from golden.sparsity import keep_mask
+from golden.spec.errors import ConfigError
 from golden.spec.sparse_chain import SparseChainConfig
 from hw import cosim
 from hw.emit import Design, emit
@@ -96,9 +97,13 @@ def run_cases(
         waves: where to write a waveform (FST).
 
     Raises:
+        ConfigError: there is no case, or two cases differ in their configuration.
         ToolError: a tool is missing or broke off.
     """
-    config = cases[0].matrix.config
+    configs = {case.matrix.config for case in cases}
+    if len(configs) != 1:
+        raise ConfigError(f"the cases have {len(configs)} configurations; one is needed")
+    (config,) = configs
     described = [_describe(case) for case in cases]
     passed, counts = run_job(
         design or emit(SparseChain, config),

@@ -179,9 +179,11 @@ def _estimate(compressed: Compressed, options: DemoOptions) -> list[DecodeEstima
     }
     mixed = WeightFormat(bits=options.bits, group_size=options.group_size, keep=shares)
     fpga, gpu = load_system("flightllm-u280"), load_system("gpu-a100-sxm-80gb")
+    dense = estimate_decode(fpga, model, ESTIMATED_CONTEXT)
     return [
         estimate_decode(fpga, model, ESTIMATED_CONTEXT, mixed),
-        estimate_decode(fpga, model, ESTIMATED_CONTEXT),
+        # The board was measured with sparse weights of 3.5 bits: nothing to set beside dense INT8.
+        replace(dense, published_tokens_per_s=None, published_source=""),
         estimate_decode(gpu, model, ESTIMATED_CONTEXT),
     ]
 

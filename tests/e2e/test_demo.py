@@ -57,6 +57,8 @@ def test_it_estimates_both_systems(quick):
     assert {system["system"] for system in systems} == {"flightllm-u280", "gpu-a100-sxm-80gb"}
     for system in systems:
         assert 10 < system["decode_tokens_per_s"] < 1000
+    published = [system["published_tokens_per_s"] for system in systems]
+    assert published == [57.123, None, 104.9]
 
 
 def test_every_stage_is_shown(quick):

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
 
 from golden.sparse_matrix import pack
 from golden.sparsity import keep_mask
+from golden.spec.errors import ConfigError
 from golden.spec.sparse_chain import SparseChainConfig
 from hw.sparse_chain import block_layout, sums_layout, weight_layout
 from hw.verify import (
@@ -13,6 +15,7 @@ from hw.verify import (
     coverage,
     random_case,
     random_cases,
+    run_cases,
 )
 
 CONFIG = SparseChainConfig(activation_bits=7, weight_bits=5)
@@ -77,6 +80,15 @@ def test_coverage_counts_the_crosses_of_n_and_pauses():
     cases = random_cases(CONFIG, 1, seed=0)
     hit = len(cases[0].matrix.keep.unique())
     assert coverage(cases) == hit / 16
+
+
+@pytest.mark.parametrize("configs", [[], [CONFIG, SparseChainConfig()]])
+def test_cases_of_one_configuration_are_needed(configs):
+    cases = [case for config in configs for case in random_cases(config, 1, seed=0)]
+    with pytest.raises(
+        ConfigError, match=rf"^the cases have {len(configs)} configurations; one is"
+    ):
+        run_cases(cases)
 
 
 def test_a_case_passes_only_with_golden_sums_and_the_contracts_cycles():
