@@ -12,6 +12,12 @@ from hw import cosim
 from hw.emit import Design
 
 
+def pauses(count: int) -> list[dict[str, bool]]:
+    """Return `count` choices of `idle` and `stall`; any 4 successive ones are all there are."""
+    choices = [{"idle": idle, "stall": stall} for idle in (False, True) for stall in (False, True)]
+    return [choices[number % len(choices)] for number in range(count)]
+
+
 def run_job(
     design: Design,
     bench: str,

@@ -3,7 +3,6 @@
 A `Case` is one job of the chain; all cases of a call run in one start of the simulator.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from golden.spec.errors import ConfigError
 from golden.spec.sparse_chain import SparseChainConfig
 from hw import cosim
 from hw.emit import Design, emit
-from hw.jobs import run_job
+from hw.jobs import pauses, run_job
 from hw.sparse_chain import SparseChain
 
 BENCH = "hw.benches.sparse_chain"
@@ -125,10 +124,9 @@ def run_cases(
 def random_cases(config: SparseChainConfig, count: int, seed: int) -> list[Case]:
     """Return `count` random cases; any 4 successive ones have all 4 combinations of pauses."""
     random = np.random.default_rng(seed)
-    pauses = itertools.cycle(itertools.product((False, True), repeat=2))
     return [
-        random_case(config, random, f"random {number}", idle=idle, stall=stall)
-        for number, (idle, stall) in zip(range(count), pauses, strict=False)
+        random_case(config, random, f"random {number}", **choice)
+        for number, choice in enumerate(pauses(count))
     ]
 
 

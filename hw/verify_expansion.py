@@ -16,7 +16,7 @@ from golden.numbers import signed_range
 from golden.spec.expansion import WEIGHT_WIDTHS, ExpansionConfig
 from hw.emit import Design, emit
 from hw.expansion import WIDTH_CODE_BITS, BitWidthExpansion
-from hw.jobs import run_job
+from hw.jobs import pauses, run_job
 
 BENCH = "hw.benches.expansion"
 
@@ -129,10 +129,9 @@ def run_cases(
 def random_cases(config: ExpansionConfig, count: int, seed: int) -> list[Case]:
     """Return `count` random cases; any 4 successive ones have all 4 combinations of pauses."""
     random = np.random.default_rng(seed)
-    pauses = itertools.cycle(itertools.product((False, True), repeat=2))
     return [
-        random_case(config, random, f"random {number}", idle=idle, stall=stall)
-        for number, (idle, stall) in zip(range(count), pauses, strict=False)
+        random_case(config, random, f"random {number}", **choice)
+        for number, choice in enumerate(pauses(count))
     ]
 
 
