@@ -25,7 +25,7 @@ def block_layout(config: SparseChainConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "activation": data.ArrayLayout(signed(config.activation_bits), config.m),
-            "keep_code": unsigned((len(config.keeps) - 1).bit_length()),
+            "keep_code": unsigned(config.keep_code_bits),
             "last": unsigned(1),
         }
     )
@@ -61,7 +61,7 @@ def control_layout(config: SparseChainConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "keep_code": unsigned((len(config.keeps) - 1).bit_length()),
+            "keep_code": unsigned(config.keep_code_bits),
             "beat": unsigned(config.index_bits),
             "first": unsigned(1),
             "done": unsigned(1),

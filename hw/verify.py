@@ -15,7 +15,7 @@ from golden.bit_packing import pack_fields
 from golden.numbers import signed_range
 from golden.sparse_chain import sparse_chain
 from golden.sparse_matrix import SparseMatrix, pack
-from golden.sparsity import keep_mask
+from golden.sparsity import keep_mask, uniform_keep
 from golden.spec.errors import ConfigError
 from golden.spec.sparse_chain import SparseChainConfig
 from hw import cosim
@@ -146,6 +146,20 @@ def random_case(
     return Case(name, matrix, activations, idle, stall, reset_after)
 
 
+def uniform_case(
+    config: SparseChainConfig, keep: int, blocks: int, group_size: int, seed: int
+) -> Case:
+    """Return a job of one strip and one token whose `blocks` blocks all have N = `keep`."""
+    random = np.random.default_rng(seed)
+    shape = (config.m, blocks * config.m)
+    keeps = uniform_keep(*shape, keep, config)
+    mask = keep_mask(torch.from_numpy(random.random(shape)), keeps, config)
+    weight = _operands(random, shape, config.weight_bits)
+    activations = _operands(random, (1, shape[1]), config.activation_bits)
+    matrix = pack(weight, mask, keeps, group_size, config)
+    return Case(f"all {keep}:{config.m}", matrix, activations)
+
+
 def coverage(cases: Sequence[Case]) -> float:
     """Return the share of all (N, idle, stall) crosses that the cases hit, 0 to 1."""
     keeps = cases[0].matrix.config.keeps
@@ -204,10 +218,9 @@ def _block_beats(case: Case) -> np.ndarray:
     per_group = matrix.group_size // config.m
     last = np.arange(blocks) % per_group == per_group - 1
     code = np.log2(matrix.keep.numpy()).astype(np.int64) - 1
-    code_bits = (len(config.keeps) - 1).bit_length()
     return pack_fields(
         (activations.reshape(-1, config.m), config.activation_bits),
-        (np.tile(code.reshape(-1, 1), (tokens, 1)), code_bits),
+        (np.tile(code.reshape(-1, 1), (tokens, 1)), config.keep_code_bits),
         (np.tile(last.reshape(-1, 1), (tokens * strips, 1)), 1),
     )
 

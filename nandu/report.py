@@ -86,8 +86,8 @@ def _failures(runs: Sequence[CaseResult]) -> str:
     return "; ".join(failures)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
 
 
 def _shares(keep: np.ndarray) -> list[tuple[int, int, float]]:
@@ -308,7 +308,7 @@ def _cycles(runs: Sequence[CaseResult]) -> go.Figure:
 def _utilisation(runs: Sequence[CaseResult]) -> go.Figure:
     shares = [run.utilisation for run in runs]
     unit = "useful products / (lanes × cycles) (%)"
-    figure = _rows([run.name for run in runs], [_percent(share) for share in shares], unit)
+    figure = _rows([run.name for run in runs], [_percent(share, 2) for share in shares], unit)
     _add_bars(figure, [100 * share for share in shares], "var(--blue)", "%{x:.2f} %")
     figure.add_vline(
         x=100 * UTILISATION_GOAL,

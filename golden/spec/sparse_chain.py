@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from golden.spec.dsp48e2 import P_BITS
 from golden.spec.errors import ConfigError
 
-MAX_ACCUMULATOR_BITS = 48
-"""The width of a DSP48E2's P register (UG579), the widest accumulator that needs no extra adder."""
+MAX_ACCUMULATOR_BITS = P_BITS
+"""The widest accumulator that one DSP48E2 adds."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class SparseChainConfig:
     def index_bits(self) -> int:
         """Bits of an index that names one of a block's `m` inputs."""
         return self.m.bit_length() - 1
+
+    @property
+    def keep_code_bits(self) -> int:
+        """Bits of the code that stands for N in the streams, log2(N) - 1."""
+        return (len(self.keeps) - 1).bit_length()
 
     @property
     def groups(self) -> int:

@@ -70,7 +70,6 @@ async def _run_case(
     sink = StreamSink(dut, "o", bursts(seed + 2, 0.4) if case["stall"] else never())
     await reset(dut)
     if case["reset_after"]:
-        dut.o__ready.value = 1
         await break_off(dut, feeds, case["reset_after"])
     monitor = Monitor(dut, len(jobs), len(expected), report)
     extra = await drive(dut, feeds, sink, expected, monitor)

@@ -155,8 +155,7 @@ def test_no_compiler_is_one_clear_line(cache, monkeypatch):
         cosim.build(COUNTER)
 
 
-def test_only_ports_and_probes_are_visible():
-    visible = cosim._visible_signals(COUNTER, ("counter.hidden",))
+def test_only_ports_are_visible():
+    visible = cosim._visible_signals(COUNTER)
     assert 'public_flat_rw -module "counter" -var "o"' in visible
-    assert 'public_flat_rw -module "counter" -var "hidden"' in visible
-    assert visible.count("public_flat_rw") == 4
+    assert visible.count("public_flat_rw") == 3

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import hw.verify
 from golden.numbers import signed_range
 from golden.sparse_matrix import pack
 from golden.sparsity import keep_mask, uniform_keep
@@ -68,6 +69,13 @@ def test_random_jobs_are_exact_and_cover_every_n_and_pause(design):
 @pytest.mark.parametrize("seed", range(10, 14))
 def test_many_random_jobs_are_exact(design, seed):
     results = run_cases(random_cases(CONFIG, 500, seed), design=design, seed=seed)
+    assert [result for result in results if not result.passed] == []
+
+
+def test_a_reset_in_any_cycle_leaves_nothing_behind(design):
+    often = hw.verify.uniform_case(CONFIG, keep=2, blocks=24, group_size=16, seed=7)
+    cases = [replace(often, reset_after=cycles) for cycles in range(1, 51)]
+    results = run_cases(cases, design=design)
     assert [result for result in results if not result.passed] == []
 
 

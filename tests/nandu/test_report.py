@@ -284,7 +284,7 @@ def test_cycles_and_utilisation(result, page):
     assert trace(cycles, "measured")["x"] == [27_669, 9_150]
     assert trace(cycles, "contract")["x"] == [27_669, 9_127]
     assert trace(cycles, "counted stalls")["x"] == [0, 23]
-    assert "uniform 2:16 9,150 9,127 23 0 145,632 99.5 % 0 of 384" in drawn.text
+    assert "uniform 2:16 9,150 9,127 23 0 145,632 99.48 % 0 of 384" in drawn.text
 
     utilisation = drawn.figure("utilisation")
     (bars,) = utilisation["data"]
