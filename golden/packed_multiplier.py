@@ -4,8 +4,10 @@ The pre-adder packs two numbers, `high * 2**18 + low`; one multiplication by the
 
     P = (high * 2**18 + low) * shared = (high * shared) * 2**18 + low * shared
 
-and sums of such P keep the two lanes apart while the low lane's sum fits in 18 signed bits. The
-idea is that of AMD's white paper WP486 (Deep Learning with INT8 Optimization on Xilinx Devices).
+and sums of such P hold both lanes while it is known how much the low one has spilt into the high
+one. Where its sum fits in 18 bits, its own sign tells. A longer sum needs the high lane's sum
+modulo a small power of two, its residue, computed beside the multiplier. The packing is that of
+AMD's white paper WP486 (Deep Learning with INT8 Optimization on Xilinx Devices).
 """
 
 import torch
@@ -48,24 +50,45 @@ def cascade(products: torch.Tensor, dim: int = -1) -> torch.Tensor:
     return (products.cumsum(dim) + half) % (1 << P_BITS) - half
 
 
-def split(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def high_residue(
+    high: torch.Tensor, shared: torch.Tensor, bits: int, dim: int = -1
+) -> torch.Tensor:
+    """Return the high lane's partial sums along `dim` modulo 2**bits, int64.
+
+    Only the `bits` low bits of the factors matter.
+    """
+    return (high.long() * shared.long()).cumsum(dim) % (1 << bits)
+
+
+def split(
+    packed: torch.Tensor, residue: torch.Tensor | int = 0, residue_bits: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (high lane, low lane) of P, int64.
 
-    low = P[17:0], signed; high = (P - low) / 2**18 = P[47:18] + P[17]. The bit P[17] pays back what
-    a negative low lane has borrowed from the high one. Right while both sums fit: the low one in 18
-    signed bits, the high one in 30.
+    P[47:18] is the high sum and what the low one has spilt, floor(low / 2**18). The residue, the
+    high sum modulo 2**residue_bits, tells that much of the spill, so `18 + residue_bits` bits of
+    the low sum are known. They stand for a number above -2**(17 + residue_bits), and up to that
+    power itself: of equal numbers of INT8 products the largest sum is one, the lowest is not.
+    Right while the low sum is in this range and the high one fits in 30 bits.
+
+    Args:
+        packed: P, any integer tensor.
+        residue: of the same shape, 0 to 2**residue_bits - 1.
+        residue_bits: 0 where there is no residue.
     """
-    half = 1 << (LANE_BITS - 1)
-    low = (packed + half) % (1 << LANE_BITS) - half
-    return (packed >> LANE_BITS) + (low < 0), low
+    spilt = ((packed >> LANE_BITS) - residue) % (1 << residue_bits)
+    known = (spilt << LANE_BITS) + packed % (1 << LANE_BITS)
+    half = 1 << (LANE_BITS + residue_bits - 1)
+    low = torch.where(known > half, known - 2 * half, known)
+    return (packed - low) >> LANE_BITS, low
 
 
-def most_products(factor: Range = INT8, shared: Range = INT8) -> int:
+def most_products(factor: Range = INT8, shared: Range = INT8, residue_bits: int = 0) -> int:
     """Return how many products may be added before they are split, whatever they are.
 
-    The largest k with `k * largest product <= 2**17 - 1` and `k * smallest product >= -2**17`; the
-    smallest and the largest product lie at corners of the two ranges. With k + 1 products there are
-    factors for which the low lane overflows.
+    The largest k with `k * largest product <= half` and `k * smallest product > -half`, where half
+    is 2**(17 + residue_bits); the smallest and the largest product lie at corners of the two
+    ranges. With k + 1 products there are factors for which `split` is wrong.
 
     Raises:
         ConfigError: a range is empty or beyond 8 signed bits, or allows no product but 0.
@@ -77,9 +100,9 @@ def most_products(factor: Range = INT8, shared: Range = INT8) -> int:
                 f"{INT8[0]} to {INT8[1]} is needed"
             )
     corners = [a * b for a in factor for b in shared]
-    lowest, highest = signed_range(LANE_BITS)
-    bounds = [highest // max(corners)] if max(corners) > 0 else []
-    bounds += [lowest // min(corners)] if min(corners) < 0 else []
+    half = 1 << (LANE_BITS + residue_bits - 1)
+    bounds = [half // max(corners)] if max(corners) > 0 else []
+    bounds += [(half - 1) // -min(corners)] if min(corners) < 0 else []
     if not bounds:
         raise ConfigError(
             f"factor is {factor!r} and shared {shared!r}; every product is 0, and any number fits"

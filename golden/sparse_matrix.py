@@ -1,10 +1,8 @@
-"""The block-sparse weight format, in the order in which the sparse chain takes it.
+"""A block-sparse matrix of integer weights, before it is put in the order of any hardware.
 
-A strip is `m` output rows; its blocks follow each other along the inputs. A block with N kept
-weights per row is N beats of `m` (value, index) pairs: in beat j, slot i holds term `i % N` of row
-`(i // N) * N + j`. The index names one of the block's `m` inputs; a row's terms are in the order of
-their indices. After each group of blocks (one quantisation scale) the chain gives the strip's `m`
-sums.
+It is cut into blocks of m x m weights; in a block every row keeps N of its m weights, N = 0 for an
+absent block. A matrix need not be made of whole blocks: one that reaches over the edge is filled up
+with zeros, and a row keeps min(N, inputs of the block) weights there.
 """
 
 from dataclasses import dataclass
@@ -13,130 +11,121 @@ import torch
 
 from golden.numbers import check_range
 from golden.quantise import matrix_shape
-from golden.sparsity import block_grid
-from golden.spec.errors import ShapeError
-from golden.spec.sparse_chain import SparseChainConfig
+from golden.spec.errors import ConfigError, ShapeError
+from golden.spec.expansion import WEIGHT_WIDTHS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SparseMatrix:
-    """Packed weights of one matrix.
+    """Pruned and quantised weights.
 
     Attributes:
-        config: of the chain that they are packed for.
-        group_size: inputs per sum, a multiple of m.
-        keep: N of every block, int64 [strips, blocks].
-        values: int8 [beats, m]; indices: uint8 [beats, m].
+        weights: int8 [rows, inputs], zero where none is kept; other integers are converted.
+        mask: bool [rows, inputs], which weights are kept; a kept one may be zero.
+        keep: N of every block, int64 [rows / m, inputs / m], rounded up; 0 or a power of two to m.
+        group_size: inputs that share a scale, a multiple of m; the last group may be shorter.
+        bits: width of a stored weight: 2, 3, 4, 5, 6 or 8.
+        m: inputs and rows of a block.
+
+    Raises:
+        ConfigError: `bits` is no width of a weight.
+        ShapeError: shapes do not fit each other, a weight does not fit in `bits`, the group size
+            is not made of whole blocks, or a row does not keep exactly what its block says.
     """
 
-    config: SparseChainConfig
-    group_size: int
+    weights: torch.Tensor
+    mask: torch.Tensor
     keep: torch.Tensor
-    values: torch.Tensor
-    indices: torch.Tensor
+    group_size: int
+    bits: int = 8
+    m: int = 16
+
+    def __post_init__(self) -> None:
+        if self.bits not in WEIGHT_WIDTHS:
+            *others, last = WEIGHT_WIDTHS
+            allowed = f"{', '.join(map(str, others))} or {last}"
+            raise ConfigError(f"bits is {self.bits!r}; allowed are {allowed}")
+        rows, inputs = matrix_shape(self.weights, "the weight")
+        check_range(self.weights, self.bits, "the weight")
+        object.__setattr__(self, "weights", self.weights.to(torch.int8))
+        grid = [-(-rows // self.m), -(-inputs // self.m)]
+        if self.mask.shape != self.weights.shape or list(self.keep.shape) != grid:
+            raise ShapeError(
+                f"the mask is {list(self.mask.shape)} and keep {list(self.keep.shape)}; a weight "
+                f"of {rows} x {inputs} needs {[rows, inputs]} and {grid}"
+            )
+        if self.mask.dtype != torch.bool or self.keep.is_floating_point():
+            raise ShapeError(
+                f"the mask is {self.mask.dtype} and keep {self.keep.dtype}; torch.bool and "
+                "integers are needed"
+            )
+        object.__setattr__(self, "keep", self.keep.long())
+        if self.group_size < self.m or self.group_size % self.m:
+            raise ShapeError(
+                f"the group size is {self.group_size}; a multiple of {self.m} is needed"
+            )
+        self._check_kept()
+
+    def _check_kept(self) -> None:
+        allowed = [0, *(2**i for i in range(1, self.m.bit_length()))]
+        unknown = sorted(set(self.keep.unique().tolist()) - set(allowed))
+        if unknown:
+            raise ShapeError(f"keep holds N = {unknown[0]}; allowed are {allowed}")
+        if self.weights.masked_select(~self.mask).any():
+            raise ShapeError("a weight is not zero where the mask keeps none")
+        rows, inputs = self.weights.shape
+        missing = -inputs % self.m
+        kept = torch.nn.functional.pad(self.mask, (0, missing)).reshape(rows, -1, self.m).sum(2)
+        width = torch.full((self.keep.shape[1],), self.m)
+        width[-1] -= missing
+        due = torch.minimum(self.keep, width).repeat_interleave(self.m, dim=0)[:rows]
+        if not torch.equal(kept, due):
+            raise ShapeError("the mask does not keep exactly N weights in every row of every block")
 
     @property
     def rows(self) -> int:
         """Output rows."""
-        return self.keep.shape[0] * self.config.m
+        return self.weights.shape[0]
 
     @property
     def inputs(self) -> int:
         """Inputs (K)."""
-        return self.keep.shape[1] * self.config.m
+        return self.weights.shape[1]
 
     @property
     def groups(self) -> int:
-        """Sums per row."""
-        return self.inputs // self.group_size
+        """Scales per row."""
+        return -(-self.inputs // self.group_size)
 
     @property
     def kept_fraction(self) -> float:
         """Kept weights / all weights."""
-        return float(self.keep.sum()) / (self.keep.numel() * self.config.m)
+        return float(self.mask.sum()) / self.mask.numel()
 
-    def slots(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (row, input) of every slot, int64 [beats, m] each."""
-        m = self.config.m
-        keep = self.keep.flatten()
-        block_of_beat = torch.arange(len(keep)).repeat_interleave(keep)
-        first_beat = keep.cumsum(0) - keep
-        beat = torch.arange(len(block_of_beat)) - first_beat[block_of_beat]
-        n = keep[block_of_beat][:, None]
-        strip = block_of_beat[:, None] // self.keep.shape[1]
-        block = block_of_beat[:, None] % self.keep.shape[1]
-        row = torch.arange(m) // n * n + beat[:, None]
-        return strip * m + row, block * m + self.indices.long()
+    @property
+    def is_dense(self) -> bool:
+        """Whether every block keeps all its weights."""
+        return bool((self.keep == self.m).all())
 
 
-def pack(
+def prune(
     weight: torch.Tensor,
     mask: torch.Tensor,
     keep: torch.Tensor,
     group_size: int,
-    config: SparseChainConfig,
+    bits: int = 8,
+    m: int = 16,
 ) -> SparseMatrix:
-    """Pack the integer weight [rows, inputs] where `mask` is set.
+    """Return the matrix of the integer weights [rows, inputs] where `mask` is set, 0 elsewhere."""
+    if mask.dtype == torch.bool and mask.shape == weight.shape:
+        weight = weight * mask
+    return SparseMatrix(weight, mask, keep, group_size, bits, m)
 
-    A row keeps N weights in each block, N = `keep` [strips, blocks].
 
-    Raises:
-        ShapeError: a shape or group size does not fit, a value does not fit in `weight_bits`, a row
-        of
-            a block does not keep exactly its N weights, or a group's sum could overflow.
-    """
-    m = config.m
+def dense_matrix(weight: torch.Tensor, group_size: int, bits: int = 8, m: int = 16) -> SparseMatrix:
+    """Return the matrix that keeps all of the integer weights [rows, inputs]."""
     rows, inputs = matrix_shape(weight, "the weight")
-    strips, blocks = block_grid(rows, inputs, config)
-    check_range(weight, config.weight_bits, "the weight")
-    if mask.shape != weight.shape or keep.shape != (strips, blocks):
-        raise ShapeError(
-            f"the mask is {list(mask.shape)} and keep {list(keep.shape)}; a weight of "
-            f"{rows} x {inputs} needs {[rows, inputs]} and {[strips, blocks]}"
-        )
-    if group_size < m or group_size % m or inputs % group_size:
-        raise ShapeError(
-            f"the group size is {group_size}; it must be a multiple of {m} that divides "
-            f"{inputs} inputs"
-        )
-    if group_size > config.max_terms:
-        raise ShapeError(
-            f"the group size is {group_size}; an accumulator of {config.accumulator_bits} bits "
-            f"holds the sum of {config.max_terms} products"
-        )
-    chosen = mask.reshape(strips, m, blocks, m).transpose(1, 2)
-    unknown = sorted(set(keep.unique().tolist()) - set(config.keeps))
-    if unknown:
-        raise ShapeError(f"keep holds N = {unknown[0]}; allowed are {list(config.keeps)}")
-    if not torch.equal(chosen.sum(dim=3), keep[:, :, None].expand(-1, -1, m)):
-        raise ShapeError("the mask does not keep exactly N weights in every row of every block")
-    cells = weight.reshape(strips, m, blocks, m).transpose(1, 2).reshape(-1, m, m)
-    # Kept inputs first, each part in the order of its index.
-    order = (~chosen).reshape(-1, m, m).to(torch.uint8).argsort(dim=2, stable=True)
-
-    flat = keep.flatten()
-    first_beat = flat.cumsum(0) - flat
-    values = torch.zeros(int(flat.sum()), m, dtype=torch.int8)
-    indices = torch.zeros(int(flat.sum()), m, dtype=torch.uint8)
-    for n in config.keeps:
-        which = (flat == n).nonzero().flatten()
-        index = order[which, :, :n]
-        beats = (first_beat[which][:, None] + torch.arange(n)).flatten()
-        values[beats] = _to_beats(cells[which].gather(2, index), n).to(torch.int8)
-        indices[beats] = _to_beats(index, n).to(torch.uint8)
-    return SparseMatrix(config, group_size, keep, values, indices)
-
-
-def unpack(matrix: SparseMatrix) -> torch.Tensor:
-    """Return the weight int8 [rows, inputs], zero where nothing is kept."""
-    row, column = matrix.slots()
-    weight = torch.zeros(matrix.rows, matrix.inputs, dtype=torch.int8)
-    weight[row.flatten(), column.flatten()] = matrix.values.flatten()
-    return weight
-
-
-def _to_beats(cells: torch.Tensor, n: int) -> torch.Tensor:
-    """Return [blocks, m rows, n terms] as [blocks * n beats, m slots]."""
-    blocks, m, _ = cells.shape
-    spans = cells.reshape(blocks, m // n, n, n)
-    return spans.transpose(1, 2).reshape(blocks * n, m)
+    keep = torch.full((-(-rows // m), -(-inputs // m)), m)
+    return SparseMatrix(
+        weight, torch.ones_like(weight, dtype=torch.bool), keep, group_size, bits, m
+    )

@@ -117,5 +117,17 @@ OPERAND_BITS = 8
 LANE_BITS = 18
 """The distance of a packed sum's two lanes, and the width of the low lane's signed sum."""
 
-PACKED_MULTIPLIER = Dsp48e2Config(areg=1, dreg=1, adreg=1, breg=2, opmodereg=1, pre_adder="add")
+RESTART = (ZSource.PCIN, ZSource.C)
+"""A chain's slice adds the cascade or, where a sum begins, C, which is 0 there.
+
+The codes of PCIN and C differ in one bit, so that bit is `restart` itself; the code of 0 would take
+an inverter.
+"""
+
+PACKED_MULTIPLIER = Dsp48e2Config(
+    areg=1, dreg=1, adreg=1, breg=2, opmodereg=1, pre_adder="add", z=RESTART
+)
 """Two products in one slice, every register used that a clock of several hundred MHz needs."""
+
+ONE_PRODUCT_MULTIPLIER = Dsp48e2Config(areg=2, breg=2, opmodereg=1, z=RESTART)
+"""One product in a slice, with the same latency."""

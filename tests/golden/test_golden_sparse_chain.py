@@ -1,14 +1,15 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from samples import pruned
 
-from golden.quantise import quantise_groups, quantise_tokens
-from golden.sparse_chain import scale_sums, sparse_chain
-from golden.sparse_matrix import pack
-from golden.sparsity import keep_mask, uniform_keep
+from golden.passes import make_passes
+from golden.sparse_chain import finished_sums, pass_sums
+from golden.sparse_matrix import dense_matrix
 from golden.spec.errors import ShapeError
 from golden.spec.sparse_chain import SparseChainConfig
 
@@ -17,75 +18,86 @@ def refuses(message):
     return pytest.raises(ShapeError, match=f"^{re.escape(message)}$")
 
 
-def dense(weight, group_size, config):
-    """Pack a matrix that keeps everything."""
-    rows, inputs = weight.shape
-    keep = uniform_keep(rows, inputs, config.m, config)
-    return pack(weight, torch.ones_like(weight, dtype=torch.bool), keep, group_size, config)
+def some_passes(sample, data):
+    """The sample's passes, sometimes with two rows, and activations for them."""
+    config, matrix = sample.config, sample.matrix
+    two_rows = matrix.is_dense and config.products_per_dsp == 2 and data.draw(st.booleans())
+    passes = make_passes(matrix, config, two_rows=two_rows)
+    tokens = 1 if two_rows else config.products_per_dsp
+    return passes, sample.integers(tokens, matrix.inputs)
 
 
-@given(pruned())
-def test_sums_are_the_dense_product_of_each_group(sample):
-    config, weight, mask, keep, group_size, seed = sample
-    random = torch.Generator().manual_seed(seed)
-    activations = torch.randint(-128, 128, (1 + seed % 3, weight.shape[1]), generator=random)
-    sums = sparse_chain(pack(weight, mask, keep, group_size, config), activations)
-    assert sums.dtype == torch.int64
-    for group, columns in enumerate(torch.arange(weight.shape[1]).split(group_size)):
-        expected = activations[:, columns] @ (weight * mask)[:, columns].T
-        assert torch.equal(sums[:, :, group], expected)
+@given(st.one_of(pruned(), pruned(dense=True)), st.data())
+def test_a_pass_gives_the_products_of_its_slots(sample, data):
+    passes, activations = some_passes(sample, data)
+    config, inputs = sample.config, passes.input_of_slot()
+    sums = pass_sums(passes, activations)
+    assert sums.dtype == np.int64
+    due = np.zeros_like(sums)
+    for number, (n, start) in enumerate(zip(passes.n, passes.first_beat, strict=True)):
+        for j, i in np.ndindex(n, config.chain_length):
+            x = inputs[start + j, i]
+            if x >= passes.inputs:
+                continue
+            row = (i // n) * n + j
+            weight = int(passes.values[start + j, i])
+            if passes.shares_activations:
+                weights = [weight, int(passes.second[start + j, i].astype(np.int8))]
+                due[number, row] += np.array(weights) * activations[0, x].item()
+            else:
+                due[number, row] += weight * activations[:, x].numpy()
+    assert (sums == due).all()
+
+
+@given(st.one_of(pruned(), pruned(dense=True)), st.data())
+def test_finished_sums_are_the_dense_product_of_each_group(sample, data):
+    passes, activations = some_passes(sample, data)
+    matrix = sample.matrix
+    finished = finished_sums(passes, pass_sums(passes, activations))
+    rows, groups = passes.finished_rows(), passes.group[passes.last]
+    weights = torch.zeros(rows.max() + 1, matrix.inputs, dtype=torch.int64)
+    weights[: matrix.rows] = matrix.weights
+    seen = set()
+    for given_sums, row, group in zip(finished, rows, groups, strict=True):
+        inputs = slice(group * matrix.group_size, (group + 1) * matrix.group_size)
+        due = weights[row.T][..., inputs] @ activations[:, inputs].T  # [lanes, rows, tokens]
+        # One strip and a token in each lane, or two strips and one token.
+        due = due[0] if row.shape[1] == 1 else due[..., 0].T
+        assert (given_sums == due.numpy()).all()
+        seen |= {(r, int(group)) for r in row.flatten().tolist()}
+    assert seen >= {(r, g) for r in range(matrix.rows) for g in range(matrix.groups)}
 
 
 @pytest.mark.parametrize("activation", [-128, 127])
 @pytest.mark.parametrize("weight", [-128, 127])
-@pytest.mark.parametrize("dtype", [torch.int8, torch.int64])
-def test_extremes_are_exact(activation, weight, dtype):
-    config = SparseChainConfig()
-    matrix = dense(torch.full((16, 1024), weight, dtype=dtype), 1024, config)
-    sums = sparse_chain(matrix, torch.full((2, 1024), activation, dtype=dtype))
-    assert sums.tolist() == [[[1024 * activation * weight]] * 16] * 2
-
-
-def test_inputs_that_differ_from_the_weights():
-    matrix = dense(torch.ones(16, 32, dtype=torch.int8), 32, SparseChainConfig())
-    with refuses("the activations have 16 inputs; the weight has 32"):
-        sparse_chain(matrix, torch.ones(1, 16, dtype=torch.int8))
-    with refuses("the activations has the shape [32]; a filled matrix is needed"):
-        sparse_chain(matrix, torch.ones(32, dtype=torch.int8))
+@pytest.mark.parametrize("two_rows", [False, True])
+def test_extremes_are_exact(activation, weight, two_rows):
+    matrix = dense_matrix(torch.full((32, 1024), weight, dtype=torch.int8), 1024)
+    passes = make_passes(matrix, SparseChainConfig(), two_rows=two_rows)
+    tokens = torch.full((1 if two_rows else 2, 1024), activation)
+    finished = finished_sums(passes, pass_sums(passes, tokens))
+    assert (finished == 1024 * activation * weight).all()
+    assert finished.shape == (1 if two_rows else 2, 16, 2)
 
 
 def test_activations_that_do_not_fit():
     config = SparseChainConfig(activation_bits=4)
-    matrix = dense(torch.ones(16, 16, dtype=torch.int8), 16, config)
+    passes = make_passes(dense_matrix(torch.ones(16, 32, dtype=torch.int8), 32), config)
+    with refuses("the activations have 16 inputs; the weight has 32"):
+        pass_sums(passes, torch.ones(2, 16, dtype=torch.int8))
+    with refuses("the activations have 3 tokens; these passes take 2"):
+        pass_sums(passes, torch.ones(3, 32, dtype=torch.int8))
+    with refuses("the activations has the shape [32]; a filled matrix is needed"):
+        pass_sums(passes, torch.ones(32, dtype=torch.int8))
     with refuses("the activations is torch.float32; integers of 4 bits are needed"):
-        sparse_chain(matrix, torch.ones(1, 16))
+        pass_sums(passes, torch.ones(2, 32))
     with refuses("the activations spans 8 to 8; 4 signed bits hold -8 to 7"):
-        sparse_chain(matrix, torch.full((1, 16), 8))
+        pass_sums(passes, torch.full((2, 32), 8))
 
 
-def test_scales_belong_to_a_row_and_group_and_to_a_token():
-    sums = torch.tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
-    weight_scales = torch.tensor([[1.0, 10.0], [100.0, 0.5]])
-    token_scales = torch.tensor([[2.0], [0.25]])
-    output = scale_sums(sums, weight_scales, token_scales)
-    assert output.tolist() == [[42, 604], [16.25, 176]]
-    assert output.dtype == torch.float32
-
-
-def test_large_sums_cancel_exactly_before_they_become_float32():
-    sums = torch.tensor([[[2**30 + 1, -(2**30)]]])
-    assert scale_sums(sums, torch.ones(1, 2), torch.ones(1, 1)).item() == 1
-
-
-def test_scaled_sums_are_the_float_product_of_the_quantised_matrices():
-    random = torch.Generator().manual_seed(0)
-    config = SparseChainConfig()
-    weight = quantise_groups(torch.randn(32, 64, generator=random), bits=4, group_size=32)
-    tokens = quantise_tokens(torch.randn(3, 64, generator=random))
-    keep = uniform_keep(32, 64, 4, config)
-    mask = keep_mask(weight.values.abs(), keep, config)
-    sums = sparse_chain(pack(weight.values, mask, keep, 32, config), tokens.values)
-    torch.testing.assert_close(
-        scale_sums(sums, weight.scales, tokens.scales),
-        tokens.dequantise() @ (weight.dequantise() * mask).T,
-    )
+def test_two_rows_of_a_chain_of_narrow_weights():
+    config = SparseChainConfig(weight_bits=4)
+    weight = torch.arange(-8, 8).repeat(32, 1)
+    passes = make_passes(dense_matrix(weight, 16, bits=4), config, two_rows=True)
+    finished = finished_sums(passes, pass_sums(passes, torch.arange(16)[None]))
+    assert (finished == (weight[0] * torch.arange(16)).sum().item()).all()

@@ -10,6 +10,7 @@ from golden.packed_multiplier import (
     INT8,
     SYMMETRIC_INT8,
     cascade,
+    high_residue,
     most_products,
     pack,
     packed_product,
@@ -61,38 +62,60 @@ def test_the_worked_example_of_the_page():
     assert [lane.item() for lane in split(packed)] == [35, -21]
 
 
-@given(st.lists(st.tuples(int8, int8, int8), min_size=1, max_size=7))
-def test_seven_products_of_any_int8_stay_apart(factors):
-    high, low = split(sum_of(factors))
-    assert high == sum(a * b for a, _, b in factors)
-    assert low == sum(a * b for _, a, b in factors)
+@st.composite
+def sums(draw):
+    """(high, low, shared) triples that may be added with so many bits of the residue."""
+    bits = draw(st.integers(0, 3))
+    triples = st.tuples(int8, int8, int8)
+    return bits, draw(st.lists(triples, min_size=1, max_size=most_products(residue_bits=bits)))
+
+
+@given(sums())
+def test_sums_of_any_int8_come_apart(case):
+    bits, factors = case
+    high, low, shared = torch.tensor(factors).T
+    residue = high_residue(high, shared, bits)[-1]
+    assert 0 <= residue < 2**bits
+    got_high, got_low = split(sum_of(factors), residue, bits)
+    assert got_high == (high * shared).sum()
+    assert got_low == (low * shared).sum()
 
 
 def test_the_bounds_that_matter():
-    assert most_products(INT8, INT8) == 7
+    assert [most_products(residue_bits=bits) for bits in range(4)] == [8, 16, 32, 64]
     assert most_products(SYMMETRIC_INT8, SYMMETRIC_INT8) == 8
     assert most_products(INT8, SYMMETRIC_INT8) == most_products(SYMMETRIC_INT8, INT8) == 8
-    assert most_products(signed_range(4), INT8) == 127
+    assert most_products(signed_range(4), INT8) == 128
     assert most_products((0, 127), (0, 127)) == 8
+    assert most_products((-128, -128), (1, 1)) == 1023
 
 
-def test_eight_products_of_minus_128_overflow():
+def test_eight_products_of_minus_128_are_one_more_than_18_signed_bits_hold():
     assert 8 * 128 * 128 == 2**17 == signed_range(LANE_BITS)[1] + 1
-    assert [lane.item() for lane in split(sum_of([(1, -128, -128)] * 8))] == [-1024 + 1, -(2**17)]
-    assert [lane.item() for lane in split(sum_of([(1, -128, -128)] * 7))] == [-896, 7 * 2**14]
+    assert [lane.item() for lane in split(sum_of([(1, -128, -128)] * 8))] == [-1024, 2**17]
+    # The largest sum but one, and the lowest.
+    near = [(1, -128, -128)] * 7 + [(1, -127, -128)]
+    assert [lane.item() for lane in split(sum_of(near))] == [-1024, 2**17 - 128]
+    assert [lane.item() for lane in split(sum_of([(1, 127, -128)] * 8))] == [-1024, -8 * 127 * 128]
 
 
-@given(ranges(), ranges())
-def test_the_bound_is_exact(factor, shared):
+def test_the_ninth_product_overflows_without_a_residue():
+    nine = torch.tensor([(1, -128, -128)] * 9)
+    assert split(sum_of(nine.tolist()))[1] == 9 * 2**14 - 2**18
+    residue = high_residue(nine[:, 0], nine[:, 2], 1)[-1]
+    assert [x.item() for x in split(sum_of(nine.tolist()), residue, 1)] == [-9 * 128, 9 * 2**14]
+
+
+@given(ranges(), ranges(), st.integers(0, 2))
+def test_the_bound_is_exact(factor, shared, bits):
     corners = [(a, b) for a in factor for b in shared]
     if not any(a * b for a, b in corners):
         return
-    bound = most_products(factor, shared)
+    bound = most_products(factor, shared, bits)
 
     def is_right(count, a, b):
-        return split(cascade((packed_product(*torch.tensor([1, a, b]))).expand(count))[-1])[1] == (
-            count * a * b
-        )
+        packed = cascade(packed_product(*torch.tensor([1, a, b])).expand(count))[-1]
+        return split(packed, count * b % 2**bits, bits)[1] == count * a * b
 
     assert all(is_right(bound, a, b) for a, b in corners)
     assert not all(is_right(bound + 1, a, b) for a, b in corners)

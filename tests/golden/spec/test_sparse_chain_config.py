@@ -3,11 +3,18 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from golden.spec.dsp48e2 import LANE_BITS
 from golden.spec.errors import ConfigError
 from golden.spec.sparse_chain import SparseChainConfig
 
 SIZES = (4, 8, 16, 32)
-OPERANDS = [(m, a, w) for m in SIZES for a in range(2, 9) for w in range(2, 9)]
+SHAPES = [
+    (m, length, group)
+    for m in SIZES
+    for group in (2, 4, 8)
+    for length in (2, 4, 8, 16, 32)
+    if group <= length <= m
+]
 
 
 def refuses(message):
@@ -18,79 +25,83 @@ def fits(value, bits):
     return -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
 
 
-def worst_products(config):
-    """The largest and the smallest product of two signed operands."""
-    low_a, low_w = -(2 ** (config.activation_bits - 1)), -(2 ** (config.weight_bits - 1))
-    return low_a * low_w, min(low_a * (-low_w - 1), low_w * (-low_a - 1))
-
-
-def narrowest(*operands):
-    """The chain with the shortest legal accumulator."""
-    return SparseChainConfig(*operands, SparseChainConfig(*operands).cascade_bits)
-
-
 def test_the_default_chain():
     config = SparseChainConfig()
-    assert (config.m, config.activation_bits, config.weight_bits) == (16, 8, 8)
-    assert config.keeps == (2, 4, 8, 16)
-    assert config.index_bits == 4
-    assert config.groups == 8
-    assert config.product_bits == 16
-    assert config.cascade_bits == 20
-    assert config.accumulator_bits == 32
-    assert config.max_terms == 131071
+    assert (config.m, config.chain_length, config.group_length) == (16, 16, 2)
+    assert (config.activation_bits, config.weight_bits) == (8, 8)
+    assert config.keeps == config.beats_of_pass == (2, 4, 8, 16)
+    assert (config.index_bits, config.groups, config.segments) == (4, 8, 1)
+    assert (config.lanes, config.sum_bits, config.residue_bits) == (32, 20, 1)
 
 
-@pytest.mark.parametrize("m", SIZES)
-def test_keeps_are_the_powers_of_two_from_2_to_dense(m):
-    config = SparseChainConfig(m=m)
-    assert config.keeps == tuple(n for n in range(2, m + 1) if n & (n - 1) == 0)
-    assert 2**config.index_bits == m
-    assert config.groups * 2 == m
+@pytest.mark.parametrize(("m", "length", "group"), SHAPES)
+def test_keeps_and_beats_are_the_powers_of_two_from_a_group_on(m, length, group):
+    config = SparseChainConfig(m, length, group)
+    powers = [n for n in range(group, m + 1) if n & (n - 1) == 0]
+    assert config.keeps == tuple(powers)
+    assert config.beats_of_pass == tuple(n for n in powers if n <= length)
+    assert len(config.beats_of_pass) <= 2**config.code_bits
+    assert config.groups * group == length
+    assert config.segments * length == m
 
 
-def test_cascade_bits_are_the_fewest_that_hold_m_products():
-    for operands in OPERANDS:
-        config = SparseChainConfig(*operands)
-        highest, lowest = worst_products(config)
-        assert fits(highest, config.product_bits) and fits(lowest, config.product_bits)
-        assert fits(config.m * highest, config.cascade_bits)
-        assert fits(config.m * lowest, config.cascade_bits)
-        assert not fits(config.m * highest, config.cascade_bits - 1)
+def test_a_chain_is_as_long_as_a_block_by_default():
+    assert SparseChainConfig(m=8) == SparseChainConfig(m=8, chain_length=8)
 
 
-def test_max_terms_is_the_most_that_cannot_overflow():
-    for operands in OPERANDS:
-        for config in (SparseChainConfig(*operands), narrowest(*operands)):
-            highest, lowest = worst_products(config)
-            assert fits(config.max_terms * highest, config.accumulator_bits)
-            assert fits(config.max_terms * lowest, config.accumulator_bits)
-            assert not fits((config.max_terms + 1) * highest, config.accumulator_bits)
-            assert config.max_terms >= config.m
+def test_sum_bits_are_the_fewest_that_hold_a_pass():
+    for length in SIZES:
+        for activation in range(2, 9):
+            for weight in range(2, 9):
+                config = SparseChainConfig(32, length, 2, 2, activation, weight)
+                highest = length * 2 ** (activation + weight - 2)
+                assert fits(highest, config.sum_bits)
+                assert not fits(highest, config.sum_bits - 1)
 
 
-@pytest.mark.parametrize("m", [0, 1, 2, 3, 5, 12, 64, -4, "16", None])
-def test_m_that_no_chain_has(m):
-    with refuses(f"m is {m!r}; a block is 4, 8, 16 or 32 inputs wide"):
-        SparseChainConfig(m=m)
+def test_residue_bits_tell_every_low_sum_apart():
+    for length in SIZES:
+        for bits in range(2, 9):
+            config = SparseChainConfig(32, length, 2, 2, bits, bits)
+            half = 2 ** (LANE_BITS - 1 + config.residue_bits)
+            largest, product = config.largest_sum, 2 ** (bits - 1)
+            # The lowest sum: all products of opposite extremes.
+            assert largest <= half and length * product * (product - 1) < half
+    assert SparseChainConfig(products_per_dsp=1).residue_bits == 0
 
 
-@pytest.mark.parametrize("field", ["activation_bits", "weight_bits"])
-@pytest.mark.parametrize("bits", [-1, 0, 1, 9, 7.5, "8", None])
-def test_operands_are_2_to_8_bits(field, bits):
-    with refuses(f"{field} is {bits!r}; allowed are 2 to 8 bits"):
-        SparseChainConfig(**{field: bits})
-
-
-@pytest.mark.parametrize("bits", [0, 19, 49, 32.5, "32"])
-def test_accumulator_bits_that_are_too_few_or_too_many(bits):
-    with refuses(f"accumulator_bits is {bits!r}; a chain of 16 needs 20 to 48 bits"):
-        SparseChainConfig(accumulator_bits=bits)
-
-
-@pytest.mark.parametrize("bits", [20, 48])
-def test_the_ends_of_the_accumulators_range(bits):
-    assert SparseChainConfig(accumulator_bits=bits).accumulator_bits == bits
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"m": 5}, "m is 5; allowed here are 4, 8, 16 or 32"),
+        ({"m": 64}, "m is 64; allowed here are 4, 8, 16 or 32"),
+        ({"m": "16"}, "m is '16'; allowed here are 4, 8, 16 or 32"),
+        ({"m": True}, "m is True; allowed here are 4, 8, 16 or 32"),
+        # N is at least a group: it has to divide m.
+        ({"group_length": 3}, "group_length is 3; allowed here are 2, 4 or 8"),
+        ({"m": 4, "group_length": 8}, "group_length is 8; allowed here are 2 or 4"),
+        ({"chain_length": 1}, "chain_length is 1; allowed here are 2, 4, 8 or 16"),
+        ({"chain_length": 12}, "chain_length is 12; allowed here are 2, 4, 8 or 16"),
+        (
+            {"chain_length": 2, "group_length": 4},
+            "chain_length is 2; allowed here are 4, 8 or 16",
+        ),
+        ({"m": 8, "chain_length": 16}, "chain_length is 16; allowed here are 2, 4 or 8"),
+        ({"m": 8, "group_length": 8, "chain_length": 4}, "chain_length is 4; allowed here are 8"),
+        ({"products_per_dsp": 3}, "products_per_dsp is 3; allowed here are 1 or 2"),
+        (
+            {"activation_bits": 1},
+            "activation_bits is 1; allowed here are 2, 3, 4, 5, 6, 7 or 8 bits",
+        ),
+        ({"weight_bits": 9}, "weight_bits is 9; allowed here are 2, 3, 4, 5, 6, 7 or 8 bits"),
+        ({"weight_bits": 7.5}, "weight_bits is 7.5; allowed here are 2, 3, 4, 5, 6, 7 or 8 bits"),
+        ({"strips": 1}, "strips is 1; allowed here are 2, 4, 8, 16, 32 or 64"),
+        ({"strips": 128}, "strips is 128; allowed here are 2, 4, 8, 16, 32 or 64"),
+    ],
+)
+def test_what_no_chain_can_be(fields, message):
+    with refuses(message):
+        SparseChainConfig(**fields)
 
 
 def test_a_configuration_is_a_value():
