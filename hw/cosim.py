@@ -38,6 +38,9 @@ WAIVERS = {
 }
 """Verilator warnings that are allowed under -Wall, and why."""
 
+PRIMITIVES = Path(__file__).parent / "primitives"
+"""Simulation models of vendors' cells: one file per cell, called like it."""
+
 _FST_HEADERS = Path(__file__).parent / "fst"
 
 
@@ -56,12 +59,15 @@ class _Recipe:
     top: str
     verilog: str
     visible: str
+    primitives: tuple[tuple[str, str], ...]
     flags: tuple[str, ...]
     tools: tuple[str, ...]
 
 
 def build(design: Design, *, waves: bool = False) -> Simulator:
     """Return the simulator of `design`, from the cache where it has been built before.
+
+    Cells that the design instantiates are simulated by their models in `PRIMITIVES`.
 
     Args:
         waves: built so that it can record a waveform (slower).
@@ -72,7 +78,8 @@ def build(design: Design, *, waves: bool = False) -> Simulator:
     recipe = _Recipe(
         design.top,
         design.verilog,
-        _visible_signals(design),
+        _control(design),
+        tuple((model.name, model.read_text(encoding="utf-8")) for model in _models(design)),
         ("--trace-fst", "--trace-structs", "-CFLAGS", f"-I{_FST_HEADERS}") if waves else (),
         _tool_versions(),
     )
@@ -141,6 +148,8 @@ def lint(design: Design) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, f"{design.top}.v")
         source.write_text(design.verilog, encoding="utf-8")
+        control = Path(folder, "primitives.vlt")
+        control.write_text(f'`verilator_config\nlint_off -file "{PRIMITIVES}/*"\n')
         waived = [f"-Wno-{warning}" for warning in WAIVERS]
         command = [
             "verilator",
@@ -149,7 +158,9 @@ def lint(design: Design) -> list[str]:
             *waived,
             "--top-module",
             design.top,
+            str(control),
             str(source),
+            *map(str, _models(design)),
         ]
         process = subprocess.run(
             command, env=_tool_environment(), capture_output=True, text=True, check=False
@@ -197,15 +208,23 @@ def _build(recipe: _Recipe, folder: Path) -> None:
     check_tools()
     (folder / f"{recipe.top}.v").write_text(recipe.verilog, encoding="utf-8")
     (folder / "visible.vlt").write_text(recipe.visible, encoding="utf-8")
+    for name, model in recipe.primitives:
+        (folder / name).write_text(model, encoding="utf-8")
     libraries = cocotb.libs_dir
+    hierarchical = "hier_block" in recipe.visible
     verilate = [
-        *("verilator", "-cc", "--exe", "--vpi", "-O3", "-Wno-fatal", "--top-module", recipe.top),
+        "verilator",
+        *(["--hierarchical"] if hierarchical else []),
+        *("-cc", "--exe", "--vpi", "-O3", "--top-module", recipe.top),
+        # Warnings do not stop a build, but a model that refuses its parameters does.
+        *("-Wno-fatal", "-Werror-USERERROR"),
         *("-Mdir", ".", "--prefix", "Vtop", "-o", recipe.top, *recipe.flags),
         str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp"),
-        *("visible.vlt", f"{recipe.top}.v"),
+        *("visible.vlt", f"{recipe.top}.v", *(name for name, _ in recipe.primitives)),
     ]
     make = [
-        *("make", "-j", str(os.cpu_count()), "-f", "Vtop.mk"),
+        *("make", "-j", str(os.cpu_count()), "-f"),
+        "Vtop_hier.mk" if hierarchical else "Vtop.mk",
         *(f"CXX={compiler()}", f"PYTHON3={sys.executable}"),
         # The wheel leaves out the flag that includes a precompiled header, which large designs
         # have.
@@ -242,10 +261,17 @@ def _execute(command: list[str], folder: Path) -> None:
         raise ToolError(f"{command[0]} failed while a simulator was built: {first}")
 
 
-def _visible_signals(design: Design) -> str:
+def _models(design: Design) -> list[Path]:
+    """Return the models of the cells that the design instantiates."""
+    models = sorted(PRIMITIVES.glob("*.v"))
+    return [m for m in models if re.search(rf"^\s*{m.stem}\s*(#\(|\w)", design.verilog, re.M)]
+
+
+def _control(design: Design) -> str:
     """Return a Verilator control file: the ports are all a bench may touch (7x faster)."""
     lines = [f'public_flat_rw -module "{design.top}" -var "{p.name}"' for p in design.ports]
-    return "\n".join(["`verilator_config", *lines, ""])
+    apart = [f'hier_block -module "{name}"' for name in design.apart if name != design.top]
+    return "\n".join(["`verilator_config", *lines, *apart, ""])
 
 
 @functools.cache

@@ -2,7 +2,8 @@
 
 `Dsp48e2` is a behavioural model, written from UG579's description: it simulates everywhere, and is
 plain RTL for every target without such a slice. `Dsp48e2Primitive` has the same ports and is the
-slice itself, which simulates nowhere but maps to exactly one DSP on the device.
+slice itself: it maps to exactly one DSP on the device, and simulates only in Verilator, with
+`hw/primitives/DSP48E2.v`.
 
               +-----+                              PCIN
     D --dreg->|     |                               |

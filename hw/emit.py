@@ -43,12 +43,17 @@ class Port:
 
 @dataclass(frozen=True)
 class Design:
-    """An emitted design: the Verilog of the module `top` and of all the modules below it."""
+    """An emitted design: the Verilog of the module `top` and of all the modules below it.
+
+    `apart` are modules that a simulator compiles once, however many instances there are: those of a
+    block whose attribute `simulated_apart` is set.
+    """
 
     top: str
     verilog: str
     modules: tuple[str, ...]
     ports: tuple[Port, ...]
+    apart: tuple[str, ...] = ()
 
 
 def add(
@@ -94,6 +99,7 @@ def emit(block: Callable[..., Any], *configuration: object, target: str = "gener
         verilog=_to_verilog("\n".join(module.rtlil for module in modules)),
         modules=tuple(module.name for module in modules),
         ports=tuple(top.ports()),
+        apart=tuple(m.name for m in modules if getattr(m.block, "simulated_apart", False)),
     )
 
 

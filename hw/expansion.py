@@ -11,14 +11,15 @@ In the aligner a beat ends in the newest chunk and begins there or in the one be
 slots of both it begins at slot 4 to 14, by its width and by what was read before.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.expansion import EXPANDED_BITS, WEIGHT_WIDTHS, ExpansionConfig
 from hw.emit import add
+from hw.mux import select
 
 CHUNK_SLOTS = EXPANDED_BITS
 """Slots of a chunk: a beat of the widest weights."""
@@ -65,17 +66,6 @@ def start_slots(bits: int) -> Iterator[int]:
         takes = read == 0 or read + bits > CHUNK_SLOTS
         yield read if takes and read else CHUNK_SLOTS + read
         read = (read + bits) % CHUNK_SLOTS
-
-
-def select(index: Value, options: Mapping[int, Value]) -> Value:
-    """Return the option of that index, through a tree of muxes; an index without one gives any."""
-    if len(options) == 1:
-        return next(iter(options.values()))
-    half = 2 ** (len(index) - 1)
-    below = {number: option for number, option in options.items() if number < half}
-    above = {number - half: option for number, option in options.items() if number >= half}
-    branches = [select(index[:-1], part) for part in (above, below) if part]
-    return Mux(index[-1], *branches) if len(branches) == 2 else branches[0]
 
 
 class BitWidthExpansion(wiring.Component):

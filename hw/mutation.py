@@ -26,8 +26,13 @@ class Mutants:
     faults: tuple[str, ...]
 
 
-def mutate(design: Design, count: int, seed: int) -> Mutants:
-    """Return `design` with `count` faults; the same seed gives the same faults."""
+def mutate(design: Design, count: int, seed: int, *, within: str = "*") -> Mutants:
+    """Return `design` with `count` faults; the same seed gives the same faults.
+
+    Args:
+        within: a pattern of Yosys for the cells that may be faulty. An instance's cells have its
+            name in theirs, as in "*node_0.*".
+    """
     bits = count.bit_length()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -44,14 +49,16 @@ def mutate(design: Design, count: int, seed: int) -> Mutants:
             "wreduce",
             "opt_clean -purge",
             "write_rtlil flat.il",
-            f"mutate -list {count} -seed {seed} -ctrl mutant {bits} 1 -o faults",
+            # What a memory holds at first cannot be changed by an input.
+            f"mutate -list {count} -seed {seed} -ctrl mutant {bits} 1 -o faults "
+            f"c:{within} t:$meminit* %d",
             folder=folder,
         )
         commands = (folder / "faults").read_text(encoding="utf-8").splitlines()
         yosys.run("read_rtlil flat.il", *commands, "write_verilog -noattr mutants.v", folder=folder)
         verilog = (folder / "mutants.v").read_text(encoding="utf-8")
     ports = (*design.ports, Port("mutant", "input", bits))
-    whole = replace(design, verilog=verilog, modules=(design.top,), ports=ports)
+    whole = replace(design, verilog=verilog, modules=(design.top,), ports=ports, apart=())
     return Mutants(whole, tuple(_describe(command) for command in commands))
 
 

@@ -1,16 +1,24 @@
 """Resources of a design by Yosys: what it maps to on a target, before placement."""
 
 import json
+import re
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from golden.spec.errors import ConfigError
-from hw import yosys
+from hw import logic_depth, yosys
 from hw.emit import Design
 
 Cells = Mapping[str, int]
+
+SCALE = "group_scale"
+"""A submodule whose name begins so holds scales and requantisation; its DSPs are counted apart."""
+
+_PORTS = "ABCDEFGH"
 
 
 @dataclass(frozen=True)
@@ -21,12 +29,14 @@ class Target:
         command: what maps a flat design; "{top}" is its top module.
         dsp: the cell of a multiplier.
         luts: cells that take a look-up table, and how many each; ffs: cells that take a flip-flop.
+        memories: cells of LUT memory, and the look-up tables of a whole one.
         bram, uram: cells of block RAM, in units of the family's largest, and of UltraRAM.
     """
 
     command: str
     dsp: str
     luts: Mapping[str, int]
+    memories: Mapping[str, int]
     ffs: tuple[str, ...]
     bram: Mapping[str, float]
     uram: tuple[str, ...] = ()
@@ -34,10 +44,17 @@ class Target:
 
 TARGETS = {
     "ultrascale+": Target(
+        # Without -widemux: its MUXF cells need look-up tables in front, which nothing counts.
         command="synth_xilinx -family xcup -noiopad -noclkbuf -top {top}",
         dsp="DSP48E2",
         # A shift register is a look-up table that is used as memory.
         luts={**{f"LUT{n}": 1 for n in range(1, 7)}, "INV": 1, "SRL16E": 1, "SRLC32E": 1},
+        memories={
+            **{"RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM512X1S": 8},
+            **{"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8},
+            **{"RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8},
+            **{"RAM32X16DR8": 8, "RAM64X8SW": 8},
+        },
         ffs=("FDRE", "FDSE", "FDCE", "FDPE"),
         bram={"RAMB36E2": 1, "RAMB18E2": 0.5},
         uram=("URAM288",),
@@ -47,6 +64,9 @@ TARGETS = {
         dsp="MULT18X18D",
         # A carry cell is two look-up tables with their carry chain.
         luts={"LUT4": 1, "CCU2C": 2},
+        # Two slices of two look-up tables hold the bits; a third one gives them its write port
+        # (Lattice FPGA-DS-02012, distributed memory: PDPR16X4 takes 3 slices).
+        memories={"TRELLIS_DPR16X4": 6},
         ffs=("TRELLIS_FF",),
         bram={"DP16KD": 1},
     ),
@@ -55,19 +75,39 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What a design takes. Multipliers that Yosys built from look-up tables show in `lut`."""
+    """What a design takes of a target.
+
+    Attributes:
+        dsp: multipliers, without those of scales and requantisation, which are `scale_dsp`.
+        lut: look-up tables as logic, shift registers and memory; lut_memory: those of memories.
+            Of a memory cell with a read port per look-up table, those count that are read, and the
+            one whose address writes them all (AMD UG574); the others are free for logic.
+        ff, bram, uram: flip-flops and blocks of memory.
+        soft_multipliers: multiplications that had to be built from look-up tables.
+        path: the longest path between registers, as `hw.logic_depth` counts it.
+        cells: what was counted.
+    """
 
     dsp: int
+    scale_dsp: int
     lut: int
+    lut_memory: int
     ff: int
     bram: float
     uram: int
+    soft_multipliers: int
+    path: logic_depth.Path
     cells: Cells
 
     @property
     def lut_per_dsp(self) -> float:
         """Look-up tables for each multiplier; 0 where there is none."""
         return self.lut / self.dsp if self.dsp else 0.0
+
+    @property
+    def logic_depth(self) -> int:
+        """Levels of logic on the longest path between registers."""
+        return self.path.levels
 
 
 def check_target(target: str) -> None:
@@ -80,37 +120,85 @@ def synthesise(design: Design, target: str) -> Resources:
     """Map `design` to `target` and count.
 
     Raises:
-        ConfigError: unknown target. ToolError: Yosys failed.
+        ConfigError: unknown target. ToolError: Yosys failed, or there is a combinational loop.
     """
     check_target(target)
     about = TARGETS[target]
     with tempfile.TemporaryDirectory() as name:
-        source, counted = Path(name, "design.v"), Path(name, "cells.json")
+        source, mapped = Path(name, "design.v"), Path(name, "mapped.json")
         source.write_text(design.verilog, encoding="utf-8")
-        yosys.run(
+        log = yosys.run(
             f"read_verilog {source}",
             f"hierarchy -top {design.top}",
             "proc",
             "flatten",
             "opt_clean -purge",  # abc9 stops at names of wires that look like bits of others
-            about.command.format(top=design.top),
-            f"tee -q -o {counted} stat -json",
+            # What follows `check` would give cells new names, without their place in the design.
+            f"{about.command.format(top=design.top)} -run begin:check",
+            "blackbox =A:whitebox",
+            f"select {design.top}",
+            f"write_json -selected {mapped}",
         )
-        cells: Cells = json.loads(counted.read_text())["design"]["num_cells_by_type"]
-    return count(cells, about)
+        module = json.loads(mapped.read_text(encoding="utf-8"))["modules"][design.top]
+    return count(module, about, soft_multipliers(log))
 
 
-def count(cells: Cells, target: Target) -> Resources:
-    """Return the resources of mapped cells."""
+def soft_multipliers(log: str) -> int:
+    """Return how many multiplications Yosys made sums of, by its log of a synthesis.
+
+    Its last pass over arithmetic comes when all that fit in DSPs have gone there.
+    """
+    last = log.rpartition("Executing ALUMACC pass")[2]
+    return len(re.findall(r"creating \$macc model for \S+ \(\$mul\)", last))
+
+
+def count(module: Mapping[str, Any], target: Target, soft_multipliers: int = 0) -> Resources:
+    """Return the resources of a flat mapped module, in the form of Yosys' JSON."""
+    kinds = Counter(cell["type"] for cell in module["cells"].values())
 
     def weigh(weights: Mapping[str, float]) -> float:
-        return sum(number * weights.get(cell, 0) for cell, number in cells.items())
+        return sum(number * weights.get(kind, 0) for kind, number in kinds.items())
 
+    multipliers = [name for name, cell in module["cells"].items() if cell["type"] == target.dsp]
+    scale_dsp = sum(bool(re.search(rf"(?<!\w){SCALE}", name)) for name in multipliers)
+    used = _used_bits(module)
+    memory = sum(
+        _memory_luts(cell, target.memories[cell["type"]], used)
+        for cell in module["cells"].values()
+        if cell["type"] in target.memories
+    )
     return Resources(
-        dsp=cells.get(target.dsp, 0),
-        lut=int(weigh(target.luts)),
+        dsp=len(multipliers) - scale_dsp,
+        scale_dsp=scale_dsp,
+        lut=int(weigh(target.luts)) + memory,
+        lut_memory=memory,
         ff=int(weigh(dict.fromkeys(target.ffs, 1))),
         bram=weigh(target.bram),
         uram=int(weigh(dict.fromkeys(target.uram, 1))),
-        cells=cells,
+        soft_multipliers=soft_multipliers,
+        path=logic_depth.longest_path(module),
+        cells=dict(kinds),
     )
+
+
+def _used_bits(module: Mapping[str, Any]) -> set[object]:
+    """Return the nets that a cell or a port of the module reads."""
+    used: set[object] = set()
+    for cell in module["cells"].values():
+        for pin, bits in cell["connections"].items():
+            if cell["port_directions"][pin] == "input":
+                used.update(bits)
+    for port in module["ports"].values():
+        if port["direction"] == "output":
+            used.update(port["bits"])
+    return used
+
+
+def _memory_luts(cell: Mapping[str, Any], whole: int, used: set[object]) -> int:
+    """Return the look-up tables of a LUT memory: those of its ports that are read, and one more."""
+    pins: Mapping[str, Iterable[object]] = cell["connections"]
+    ports = _PORTS[:whole]
+    if not re.fullmatch("RAM[0-9]+M[0-9]*", cell["type"]):
+        return whole
+    read = {port for port in ports if not used.isdisjoint(pins.get(f"DO{port}", []))}
+    return len(read | {ports[-1]})

@@ -4,6 +4,7 @@ from itertools import accumulate
 from math import ceil
 from typing import Literal
 
+import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from golden.spec.errors import ConfigError
@@ -20,7 +21,8 @@ class FpgaSystem(System):
 
     A unit of work is one strip of m output rows by one group of inputs; it gives m partial sums, so
     the units of an operator are dealt to the chains in turn. One unit for each chain is a tile.
-    Every product takes one DSP: at batch 1 there is no second activation to share a weight with.
+    At batch 1 there is no second activation to share a weight with. So a sparse product takes a DSP
+    of its own; where all blocks are dense, two rows share an activation and so a DSP.
     """
 
     kind: Literal["fpga"]
@@ -40,7 +42,7 @@ class FpgaSystem(System):
         """What an estimate for an FPGA takes for granted."""
         return (
             f"{self.chains} chains run at {self.clock_mhz:g} MHz: parameters, not a routed design.",
-            "Every chain gets the same mix of N, and scaling and adding partial sums is hidden.",
+            "Every chain gets the same mix of N; loading activations and scaling sums is hidden.",
             f"The KV cache has {self.cache.bits} bits and is used as dense blocks.",
         )
 
@@ -63,9 +65,10 @@ class FpgaSystem(System):
             raise ConfigError(
                 f"group_size is {weights.group_size}; the chain needs a multiple of {m} inputs"
             )
+        known_keeps = (0, *self.chain.keeps)
         for n in weights.keep:
-            if n not in self.chain.keeps:
-                allowed = ", ".join(map(str, self.chain.keeps))
+            if n not in known_keeps:
+                allowed = ", ".join(map(str, known_keeps))
                 raise ConfigError(f"keep has blocks of {n}:{m}; allowed N are {allowed}")
 
     def label(self, weights: WeightFormat) -> str:
@@ -94,7 +97,10 @@ class FpgaSystem(System):
         block_ends = list(accumulate(units[:: self.chains]))
         mix = {self.chain.m: 1.0} if operator.cached else weights.mix(self.chain.m)
         keep = spread(deal(mix, block_ends[-1]))
-        finished = [SparseChain.cycles(self.chain, keep[:end]) for end in block_ends]
+        per_beat = self.chain.products_per_dsp if set(mix) == {self.chain.m} else 1
+        beats = np.cumsum(keep)[np.array(block_ends) - 1]
+        # One column stands for all: there are strips enough to hide the loads of the others.
+        finished = [SparseChain.cycles(self.chain, [ceil(n / per_beat)]) for n in beats.tolist()]
         return [
             Tile(part, cycles / (self.clock_mhz * 1e6), cycles)
             for part, cycles in zip(parts, steps(finished), strict=True)

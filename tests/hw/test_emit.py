@@ -4,21 +4,20 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from slice_chains import SliceChains
 
-from golden.spec.errors import ConfigError
 from golden.spec.sparse_chain import SparseChainConfig
-from hw.chain_array import ChainArray
+from hw.chain_slice import ChainSlice
 from hw.cosim import lint
 from hw.emit import Port, add, emit
-from hw.packed_multiplier import PackedMultiplier
-from hw.sparse_chain import SparseChain
 
 CONFIG = SparseChainConfig()
+OTHER = SparseChainConfig(m=8)
 
 
 @pytest.fixture(scope="module")
 def chain():
-    return emit(SparseChain, CONFIG)
+    return emit(SliceChains, CONFIG)
 
 
 def modules_in(verilog):
@@ -26,7 +25,7 @@ def modules_in(verilog):
 
 
 def test_the_same_configuration_gives_the_same_text(chain):
-    assert emit(SparseChain, CONFIG) == chain
+    assert emit(SliceChains, CONFIG) == chain
 
 
 def test_every_module_is_emitted_once(chain):
@@ -34,17 +33,28 @@ def test_every_module_is_emitted_once(chain):
     assert len(set(chain.modules)) == len(chain.modules)
 
 
-def test_64_chains_hold_the_modules_of_one_and_64_instances(chain):
-    array = emit(ChainArray, CONFIG, 64)
-    assert set(modules_in(array.verilog)) == {*modules_in(chain.verilog), array.top}
-    assert len(re.findall(rf"^  {chain.top} chain_\d+ ", array.verilog, re.M)) == 64
+def test_a_second_chain_of_the_same_configuration_adds_instances_and_no_module(chain):
+    two = emit(SliceChains, CONFIG, CONFIG)
+    assert modules_in(two.verilog) == modules_in(chain.verilog)
+    instances = [
+        len(re.findall(r"^  chain_slice_\w+ slice_\d_\d+ \(", design.verilog, re.M))
+        for design in (chain, two)
+    ]
+    assert instances == [16, 32]
+
+
+def test_another_configuration_has_modules_of_its_own(chain):
+    both = emit(SliceChains, CONFIG, OTHER)
+    (slice_of_chain,) = (name for name in chain.modules if "slice_x" in name)
+    assert len([name for name in both.modules if "slice_x" in name]) == 2
+    assert slice_of_chain in both.modules
 
 
 def test_names_are_plain_and_say_what_they_are(chain):
-    assert chain.top == "sparse_chain_m16_a8w8_acc32"
+    assert chain.top == "slice_chains"
     for name in chain.modules:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
-    for instance in ("sequencer", "select_15", "multiplier_15", "tap_0", "rows_7"):
+    for instance in ("slice_0_0", "slice_0_15", "splitter_0_7", "dsp"):
         assert re.search(rf"^  \w+ {instance} \(", chain.verilog, re.M)
 
 
@@ -61,27 +71,23 @@ def test_source_locations_are_left_out(chain):
     assert ".py" not in chain.verilog
 
 
-@pytest.mark.parametrize("m", [4, 8, 16, 32])
-def test_verilator_has_no_warning_that_is_not_waived(m):
-    assert lint(emit(SparseChain, SparseChainConfig(m=m))) == []
+@pytest.mark.parametrize("target", ["generic", "ultrascale+", "ecp5"])
+def test_verilator_has_no_warning_that_is_not_waived(target):
+    assert lint(emit(SliceChains, OTHER, target=target)) == []
 
 
 def test_lint_sees_a_width_error(chain):
-    broken = chain.verilog.replace("output blocked;", "output blocked; wire unused; undriven u ();")
+    broken = chain.verilog.replace("  input rst;", "  input rst; undriven u ();", 1)
+    assert broken != chain.verilog
     assert lint(type(chain)(chain.top, broken, chain.modules, chain.ports))
 
 
 def test_a_target_has_its_own_primitives():
-    plain = emit(PackedMultiplier)
-    slices = emit(PackedMultiplier, target="ultrascale+")
+    plain = emit(ChainSlice, CONFIG)
+    slices = emit(ChainSlice, CONFIG, target="ultrascale+")
     assert (plain.ports, plain.modules) == (slices.ports, slices.modules)
     assert "DSP48E2 #(" in slices.verilog
     assert "DSP48E2 #(" not in plain.verilog
-
-
-def test_an_array_of_no_chain_is_refused():
-    with pytest.raises(ConfigError, match=r"^chains is 0; at least 1 is needed$"):
-        ChainArray(CONFIG, 0)
 
 
 class Inverter(wiring.Component):

@@ -1,6 +1,6 @@
-"""The proof of the packed multiplier: all 2**24 inputs, checked in hardware.
+"""The proof of the chain's slice: all 2**24 factors, checked in hardware.
 
-`PackedMultiplierProof` counts through every (high, low, shared), and compares both lanes with what
+`ChainSliceProof` counts through every (high, low, shared), and compares both lanes with what
 two plain multipliers give. So the simulator runs at its own speed; the bench only starts it, waits
 for `done`, and writes `results.json`.
 """
@@ -17,16 +17,17 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
 from golden.spec.dsp48e2 import OPERAND_BITS
+from golden.spec.sparse_chain import SparseChainConfig
+from hw.chain_slice import ChainSlice, LaneSplitter
 from hw.emit import add
-from hw.packed_multiplier import LaneSplitter, PackedMultiplier
 
 INPUT_BITS = 3 * OPERAND_BITS
 LANE_CODE_BITS = 4
-"""16 multipliers share the work: each has its own 4 high bits of `high`."""
+"""16 slices share the work: each has its own 4 high bits of `high`."""
 
 
-class PackedMultiplierProof(wiring.Component):
-    """16 packed multipliers and splitters beside plain multipliers.
+class ChainSliceProof(wiring.Component):
+    """16 slices with two products and their splitters beside plain multipliers.
 
     Members:
         done: all inputs have been compared, or one has failed.
@@ -34,7 +35,8 @@ class PackedMultiplierProof(wiring.Component):
         failed: the lanes differ from the products at the input first_high, first_low, first_shared.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: SparseChainConfig) -> None:
+        self.config = config
         super().__init__(
             {
                 "done": Out(1),
@@ -49,15 +51,15 @@ class PackedMultiplierProof(wiring.Component):
     @property
     def module_name(self) -> str:
         """The Verilog module's name."""
-        return "packed_multiplier_proof"
+        return "chain_slice_proof"
 
     def elaborate(self, platform: object) -> Module:
         """Count, multiply in two ways, and stop at the first difference."""
         m = Module()
         count = Signal(INPUT_BITS - LANE_CODE_BITS + 1)
         m.d.sync += count.eq(count + 1)
-        # The inputs whose products stand at the multipliers' outputs.
-        latency = PackedMultiplier.cycles("high")
+        # The factors whose products stand at the slices' outputs.
+        latency = ChainSlice.cycles("high")
         checked: Value = count
         filled = Signal(latency)
         for k in range(latency):
@@ -68,18 +70,18 @@ class PackedMultiplierProof(wiring.Component):
 
         wrong = Signal(1 << LANE_CODE_BITS)
         for lane in range(1 << LANE_CODE_BITS):
-            multiplier = add(m, platform, f"multiplier_{lane}", PackedMultiplier)
-            splitter = add(m, platform, f"splitter_{lane}", LaneSplitter)
+            slot = add(m, platform, f"slice_{lane}", ChainSlice, self.config)
+            splitter = add(m, platform, f"splitter_{lane}", LaneSplitter, self.config)
             high, low, shared = _operands(count, lane)
             expected_high, expected_low, expected_shared = _operands(checked, lane)
             m.d.comb += [
-                multiplier.advance.eq(1),
-                multiplier.restart.eq(1),
-                *(multiplier.high.eq(high), multiplier.low.eq(low), multiplier.shared.eq(shared)),
-                splitter.p.eq(multiplier.p),
+                # What comes down the cascade is left out.
+                *(slot.restart.eq(1), slot.pcin.eq(~Const(0, len(slot.pcin.as_value())))),
+                *(slot.high.eq(high), slot.low.eq(low), slot.shared.eq(shared)),
+                splitter.i.eq(slot.o),
                 wrong[lane].eq(
-                    (splitter.high != expected_high * expected_shared)
-                    | (splitter.low != expected_low * expected_shared)
+                    (splitter.sums[0] != expected_low * expected_shared)
+                    | (splitter.sums[1] != expected_high * expected_shared)
                 ),
             ]
 
@@ -103,14 +105,14 @@ class PackedMultiplierProof(wiring.Component):
 
 
 def _operands(count: Value, lane: int) -> tuple[Value, Value, Value]:
-    """Return (high, low, shared) of the multiplier `lane` at `count`."""
+    """Return (high, low, shared) of the slice `lane` at `count`."""
     shared, low = count[:OPERAND_BITS], count[OPERAND_BITS : 2 * OPERAND_BITS]
     high = Cat(count[2 * OPERAND_BITS : INPUT_BITS - LANE_CODE_BITS], Const(lane, LANE_CODE_BITS))
     return high.as_signed(), low.as_signed(), shared.as_signed()
 
 
 @cocotb.test()
-async def packed_multiplier(dut: Any) -> None:
+async def chain_slice(dut: Any) -> None:
     """Run the proof to its end; fail where an input has failed or was left out."""
     dut.rst.value = 1
     Clock(dut.clk, 2, unit="ns").start()

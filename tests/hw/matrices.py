@@ -1,0 +1,43 @@
+"""Matrices and operands for the tests of the chain and of the engine."""
+
+import numpy as np
+import torch
+
+from golden.numbers import signed_range
+from golden.sparse_matrix import prune
+from golden.sparsity import block_grid, keep_mask
+
+
+def chain_of(config):
+    """The configuration of a chain, or of an engine's chains."""
+    return getattr(config, "chain", config)
+
+
+def integers(shape, bits=8, seed=0):
+    low, high = signed_range(bits)
+    random = np.random.default_rng(seed)
+    return torch.from_numpy(random.integers(low, high, size=shape, endpoint=True))
+
+
+def sparse(config, keep, weights, *, group_size=None, bits=8, seed=0):
+    """The matrix of `weights` [rows, inputs], or random ones of that shape.
+
+    Args:
+        keep: N of all blocks, or of each [rows / m, inputs / m].
+    """
+    chain = chain_of(config)
+    if isinstance(weights, tuple):
+        weights = integers(weights, bits, seed)
+    grid = block_grid(*weights.shape, chain)
+    keep = torch.as_tensor(keep).expand(grid)
+    scores = torch.from_numpy(np.random.default_rng(seed).random(weights.shape))
+    mask = keep_mask(scores, keep, chain)
+    whole_rows = grid[1] * chain.m
+    return prune(weights, mask, keep, group_size or whole_rows, bits, chain.m)
+
+
+def checkered(shape, bits=8, first=0):
+    """A tensor in which both ends of the range take turns."""
+    ends = torch.tensor(signed_range(bits))
+    number = torch.arange(np.prod(shape)).reshape(shape) + first
+    return ends[(number + number // shape[-1]) % 2]
