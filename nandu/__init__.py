@@ -7,10 +7,12 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "golden.group_scale": ("fixed_point_scales",),
     "golden.language_model": ("LanguageModel", "load", "smollm2_file"),
+    "golden.matrix_engine": ("Mode", "matrix_engine"),
+    "golden.output_scale": ("OutputScale", "choose_output_scale"),
     "golden.quantise": ("Quantised", "quantise_groups", "quantise_tokens"),
-    "golden.sparse_chain": ("scale_sums", "sparse_chain"),
-    "golden.sparse_matrix": ("SparseMatrix", "pack", "unpack"),
+    "golden.sparse_matrix": ("SparseMatrix", "dense_matrix", "prune"),
     "golden.sparsity": (
         "choose_keep",
         "importance",
@@ -19,10 +21,13 @@ _HOMES = {
         "uniform_keep",
     ),
     "golden.spec.errors": ("NanduError",),
+    "golden.spec.matrix_engine": ("MatrixEngineConfig",),
     "golden.spec.sparse_chain": ("SparseChainConfig",),
     "hw.emit": ("Design", "emit"),
+    "hw.engine_cases": ("random_cases",),
+    "hw.matrix_engine": ("MatrixEngine",),
     "hw.sparse_chain": ("SparseChain",),
-    "hw.verify": ("Case", "CaseResult", "random_cases", "run_cases"),
+    "hw.verify_engine": ("Case", "CaseResult", "run_cases"),
     "sim.catalogue": ("load_system", "system_names"),
     "sim.decode": ("DecodeEstimate", "estimate_decode"),
     "sim.memory_formats": ("WeightFormat",),

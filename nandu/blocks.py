@@ -1,36 +1,72 @@
-"""The hardware blocks by name: what `generate`, `verify` and `list` offer."""
+"""The hardware blocks by name: what `generate`, `verify`, `synth` and `list` offer."""
 
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hw.verify
+import hw.engine_cases
+import hw.verify_chain
+import hw.verify_engine
 from golden.spec.errors import ConfigError
 from golden.spec.files import write_text
+from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.sparse_chain import SparseChainConfig
 from hw.emit import Design, emit
+from hw.matrix_engine import MatrixEngine
 from hw.sparse_chain import SparseChain
-from hw.synth import check_target, synthesise
+from hw.synth import TARGETS, check_target, synthesise
+
+Config = SparseChainConfig | MatrixEngineConfig
+GENERIC = "generic"
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block that can be generated: the classes of its configuration and its component."""
+    """A block that can be generated.
 
-    config: type[SparseChainConfig]
-    component: type[SparseChain]
+    Attributes:
+        config: class of its configuration. component: class that is emitted.
+        summary: one line for `nandu list`.
+        contract: where its timing contract is, and what it says.
+        crosses: all that a random case may be; random_cases, coverage: of these.
+        run_cases: runs cases on the Verilog. verification: the module of the last four.
+    """
+
+    config: type[Any]
+    component: type[Any]
     summary: str
+    contract: str
+    crosses: Callable[[Any], Sequence[Any]]
+    random_cases: Callable[[Any, int, int], list[Any]]
+    coverage: Callable[[Sequence[Any]], float]
+    run_cases: Callable[..., list[Any]]
 
 
 BLOCKS = {
     "sparse-chain": Block(
         SparseChainConfig,
         SparseChain,
-        "a cascade of multipliers for N:M sparse and dense integer matrix-vector products",
+        "a cascade of DSPs for N:M sparse and dense INT8 products, two per DSP",
+        "hw.sparse_chain.SparseChain.cycles: beats of all passes + m + latency, where every column "
+        "has at least m beats",
+        hw.verify_chain.crosses,
+        hw.verify_chain.random_cases,
+        hw.verify_chain.coverage,
+        hw.verify_chain.run_cases,
+    ),
+    "matrix-engine": Block(
+        MatrixEngineConfig,
+        MatrixEngine,
+        "sparse chains with buffers, accumulators, group scales and requantisation",
+        "hw.engine_timing.engine_cycles, of the passes of its chains and the sweeps of its buffers",
+        hw.engine_cases.crosses,
+        hw.engine_cases.random_cases,
+        hw.engine_cases.coverage,
+        hw.verify_engine.run_cases,
     ),
 }
 
@@ -46,7 +82,7 @@ def find(name: str) -> Block:
     return BLOCKS[name]
 
 
-def configure(block: Block, settings: Sequence[str]) -> SparseChainConfig:
+def configure(block: Block, settings: Sequence[str]) -> Config:
     """Return the block's configuration with settings like "m=8" applied.
 
     Raises:
@@ -62,7 +98,8 @@ def configure(block: Block, settings: Sequence[str]) -> SparseChainConfig:
             values[key] = int(value)
         except ValueError:
             raise ConfigError(f"{key} is {value!r}; an integer is needed, as in {key}=8") from None
-    return block.config(**values)
+    config: Config = block.config(**values)
+    return config
 
 
 @dataclass(frozen=True)
@@ -77,21 +114,31 @@ class Generated:
     elaboration_s: float
 
 
-def generate(name: str, settings: Sequence[str], out: Path) -> Generated:
+def generate(name: str, settings: Sequence[str], target: str, out: Path) -> Generated:
     """Write a block's Verilog, its description and its bench to the folder `out`.
 
     Raises:
-        ConfigError: unknown block or setting. OutputError: the folder cannot be written.
+        ConfigError: unknown block, setting or target. OutputError: the folder cannot be written.
     """
     block = find(name)
     config = configure(block, settings)
+    check_emission_target(target)
     start = time.perf_counter()
-    design = emit(block.component, config)
+    design = emit(block.component, config, target=target)
     elaboration_s = time.perf_counter() - start
+    about = _describe(name, block, config, target, design)
+    bench = _BENCH.format(
+        top=design.top,
+        name=name,
+        config=block.config.__name__,
+        home=block.config.__module__,
+        cases=block.random_cases.__module__,
+        run=block.run_cases.__module__,
+    )
     files = {
         f"{design.top}.v": design.verilog,
-        f"{design.top}.json": json.dumps(_describe(name, config, design), indent=2) + "\n",
-        f"bench_{design.top}.py": _BENCH.format(top=design.top),
+        f"{design.top}.json": json.dumps(about, indent=2) + "\n",
+        f"bench_{design.top}.py": bench,
     }
     for file, text in files.items():
         write_text(out / file, text)
@@ -100,31 +147,48 @@ def generate(name: str, settings: Sequence[str], out: Path) -> Generated:
         [str(out / file) for file in files],
         len(design.modules),
         dataclasses.asdict(config),
-        config.m,
+        config.lanes,
         elaboration_s,
     )
 
 
 def verify(
-    name: str, settings: Sequence[str], cases: int, seed: int, **options: Any
-) -> tuple[list[hw.verify.CaseResult], float]:
-    """Run `cases` random cases of a block's bench; return their results and the coverage, 0 to 1.
+    name: str,
+    settings: Sequence[str],
+    target: str,
+    cases: int | None,
+    seed: int,
+    **options: Any,
+) -> tuple[list[Any], int, int]:
+    """Run random cases of a block's bench; return their results, and how many crosses they hit.
+
+    A cross is a combination of mode, pauses, pattern of blocks and so on that a case may have; the
+    last number is that of all crosses.
 
     Args:
-        options: `waves`, `progress`, `design` of `hw.verify.run_cases`.
+        cases: how many; None for as many as hit every cross.
+        options: `waves`, `progress`, `design` of the block's `run_cases`.
 
     Raises:
-        ConfigError: unknown block or setting, or no case. ToolError: a tool is missing.
+        ConfigError: unknown block, setting or target, or no case. ToolError: a tool is missing.
     """
+    block = find(name)
+    config = configure(block, settings)
+    check_emission_target(target)
+    if cases is None:
+        cases = len(block.crosses(config))
     if cases < 1:
         raise ConfigError(f"cases is {cases}; at least 1 is needed")
-    config = configure(find(name), settings)
-    chosen = hw.verify.random_cases(config, cases, seed)
-    return hw.verify.run_cases(chosen, seed=seed, **options), hw.verify.coverage(chosen)
+    chosen = block.random_cases(config, cases, seed)
+    results = block.run_cases(chosen, target=target, seed=seed, **options)
+    crosses = len(block.crosses(config))
+    return results, round(block.coverage(chosen) * crosses), crosses
 
 
-def synth(name: str, settings: Sequence[str], target: str) -> dict[str, int | float]:
-    """Return what a block takes of a target's resources; `scale_dsp` are DSPs that only scale.
+def synth(name: str, settings: Sequence[str], target: str) -> dict[str, Any]:
+    """Return what a block takes of a target's resources.
+
+    `scale_dsp` are the DSPs of scales and requantisation, which `dsp` leaves out.
 
     Raises:
         ConfigError: unknown block, setting or target. ToolError: Yosys failed.
@@ -132,35 +196,47 @@ def synth(name: str, settings: Sequence[str], target: str) -> dict[str, int | fl
     block = find(name)
     config = configure(block, settings)
     check_target(target)
-    found = synthesise(emit(block.component, config), target)
+    found = synthesise(emit(block.component, config, target=target), target)
     return {
         "dsp": found.dsp,
-        "scale_dsp": 0,  # a chain gives plain sums
+        "scale_dsp": found.scale_dsp,
         "lut": found.lut,
+        "lut_memory": found.lut_memory,
         "ff": found.ff,
         "bram": found.bram,
         "uram": found.uram,
-        "lanes": config.m,
+        "soft_multipliers": found.soft_multipliers,
+        "logic_depth": found.logic_depth,
+        "lanes": config.lanes,
         "lut_per_dsp": found.lut_per_dsp,
     }
 
 
-def _describe(name: str, config: SparseChainConfig, design: Design) -> dict[str, Any]:
+def check_emission_target(target: str) -> None:
+    """Raise ConfigError unless Verilog can be written for `target`."""
+    known = (GENERIC, *TARGETS)
+    if target not in known:
+        raise ConfigError(f"there is no target {target!r}; known are {', '.join(known)}")
+
+
+def _describe(
+    name: str, block: Block, config: Config, target: str, design: Design
+) -> dict[str, Any]:
     """Return the sidecar of a design: what a bench or another tool needs to know of it."""
-    one_block = {str(n): SparseChain.cycles(config, [n]) for n in config.keeps}
-    return {
+    about = {
         "block": name,
         "top": design.top,
+        "target": target,
         "config": dataclasses.asdict(config),
-        "lanes": config.m,
+        "lanes": config.lanes,
         "modules": list(design.modules),
         "ports": [dataclasses.asdict(port) for port in design.ports],
-        "contract": {
-            "cycles": "sum of N over the blocks + latency",
-            "latency": SparseChain.cycles(config, []),
-            "cycles_of_one_block": one_block,
-        },
     }
+    chain = config if isinstance(config, SparseChainConfig) else config.chain
+    contract: dict[str, Any] = {"cycles": block.contract, "latency": SparseChain.latency(chain)}
+    if isinstance(config, SparseChainConfig):
+        contract["cycles_of_one_block"] = {n: SparseChain.cycles(chain, [n]) for n in chain.keeps}
+    return {**about, "contract": contract}
 
 
 _BENCH = '''"""Runs the bench of {top}.v, the file beside this one, against the golden model."""
@@ -168,9 +244,10 @@ _BENCH = '''"""Runs the bench of {top}.v, the file beside this one, against the 
 import json
 from pathlib import Path
 
-from golden.spec.sparse_chain import SparseChainConfig
+from {home} import {config}
 from hw.emit import Design, Port
-from hw.verify import random_cases, run_cases
+from {cases} import random_cases
+from {run} import run_cases
 
 here = Path(__file__).parent
 about = json.loads((here / "{top}.json").read_text())
@@ -180,7 +257,7 @@ design = Design(
     tuple(about["modules"]),
     tuple(Port(**port) for port in about["ports"]),
 )
-results = run_cases(random_cases(SparseChainConfig(**about["config"]), 20, seed=0), design=design)
+results = run_cases(random_cases({config}(**about["config"]), 20, seed=0), design=design)
 for result in results:
     print("pass" if result.passed else "FAIL", result)
 raise SystemExit(0 if all(result.passed for result in results) else 1)

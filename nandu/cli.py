@@ -34,6 +34,9 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A field of the block's configuration."),
 ]
 Waves = Annotated[Path | None, typer.Option(help="Write a waveform (FST) to this file.")]
+EmissionTarget = Annotated[
+    str, typer.Option(help="generic for plain RTL, ultrascale+ or ecp5 for their DSPs.")
+]
 BlockName = Annotated[str, typer.Argument(metavar="BLOCK", help="As in `nandu list blocks`.")]
 
 CHECK_FAILED = 1
@@ -67,7 +70,9 @@ def demo(
     kept: Annotated[
         float, typer.Option(help="Fraction of weights that a mix keeps.")
     ] = DemoOptions.kept,
-    bits: Annotated[int, typer.Option(help="Bits of a weight, 4 or 8.")] = DemoOptions.bits,
+    bits: Annotated[
+        int, typer.Option(help="Bits of a weight: 2, 3, 4, 5, 6 or 8.")
+    ] = DemoOptions.bits,
     group_size: Annotated[
         int, typer.Option(help="Inputs that share a scale.")
     ] = DemoOptions.group_size,
@@ -77,7 +82,7 @@ def demo(
     waves: Waves = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a sparse DSP chain on a layer of a real language model, and write a report.
+    """Verify the matrix engine on a layer of a real language model, and write a report.
 
     Example: nandu demo --quick
     """
@@ -165,15 +170,16 @@ def generate(
     block: BlockName,
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     settings: Settings = None,
+    target: EmissionTarget = "generic",
     as_json: Json = False,
 ) -> None:
     """Write a block's Verilog, a description of it and its bench.
 
-    Example: nandu generate sparse-chain --set accumulator_bits=24 --out build
+    Example: nandu generate matrix-engine --set chains=4 --target ultrascale+ --out build
     """
     from nandu import blocks
 
-    generated = blocks.generate(block, settings or [], out)
+    generated = blocks.generate(block, settings or [], target, out)
     if as_json:
         _print_json(dataclasses.asdict(generated))
     else:
@@ -185,7 +191,11 @@ def generate(
 def verify(
     block: BlockName,
     settings: Settings = None,
-    cases: Annotated[int, typer.Option(help="Random jobs to run.")] = 40,
+    target: EmissionTarget = "generic",
+    cases: Annotated[
+        int | None,
+        typer.Option(help="Random jobs to run; by default as many as hit every cross once."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of shapes, operands and pauses.")] = 0,
     waves: Waves = None,
     as_json: Json = False,
@@ -198,8 +208,8 @@ def verify(
     from nandu.progress import Stages
 
     with Stages() as stages, stages.stage(f"Verify {block}") as progress:
-        results, coverage = blocks.verify(
-            block, settings or [], cases, seed, waves=waves, progress=progress
+        results, hit, crosses = blocks.verify(
+            block, settings or [], target, cases, seed, waves=waves, progress=progress
         )
     record = {
         "passed": all(result.passed for result in results),
@@ -210,7 +220,8 @@ def verify(
         "contract_cycles": sum(result.contract_cycles for result in results),
         "utilisation": sum(result.products for result in results)
         / sum(result.lanes * result.cycles for result in results),
-        "coverage": coverage,
+        "coverage": hit / crosses,
+        "crosses": crosses,
         "seed": seed,
     }
     if as_json:
@@ -248,9 +259,9 @@ def synth(
 def _show_demo(record: dict[str, Any]) -> None:
     verdict = "[green]bit-exact[/]" if record["passed"] else "[red]FAILED[/]"
     output.print(
-        f"{verdict}: {record['compared'] - record['mismatches']:,} of {record['compared']:,} sums "
-        f"equal golden; {record['cycles']:,} cycles (contract {record['contract_cycles']:,}), "
-        f"utilisation {record['utilisation']:.2%}"
+        f"{verdict}: {record['compared'] - record['mismatches']:,} of {record['compared']:,} "
+        f"outputs equal golden; {record['cycles']:,} cycles "
+        f"(contract {record['contract_cycles']:,}), utilisation {record['utilisation']:.2%}"
     )
     output.print(
         f"layer {record['layer']}, {record['rows']} x {record['inputs']}, {record['sparsity']}, "

@@ -15,7 +15,7 @@ class DemoOptions:
         layer: module path of a linear layer.
         sparsity: "N:16", the same in every block, or None to choose N per block within `kept`.
         kept: fraction of weights to keep, where `sparsity` is None.
-        bits: bits of a weight; group_size: inputs that share a scale.
+        bits: bits of a weight in memory; group_size: inputs that share a scale.
         quick: only the first `QUICK_ROWS` rows.
         out: the report's folder; waves: a waveform file to write, or None.
     """
@@ -26,7 +26,7 @@ class DemoOptions:
     sparsity: str | None = None
     kept: float = 0.6
     bits: int = 4
-    group_size: int = 64
+    group_size: int = 128
     quick: bool = False
     out: Path = Path("out")
     waves: Path | None = None

@@ -25,11 +25,12 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from golden.sparse_chain import sparse_chain
-from golden.sparse_matrix import pack
-from golden.sparsity import uniform_keep
+from golden.passes import make_passes
+from golden.sparse_chain import pass_sums
+from golden.sparse_matrix import SparseMatrix
 from golden.spec.sparse_chain import SparseChainConfig
-from hw.verify import random_cases
+from hw.sparse_chain import SparseChain
+from hw.verify_chain import random_cases
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -88,26 +89,60 @@ def test_a_drawing_is_used_and_opaque(drawing):
 
 
 @pytest.mark.parametrize("n", SparseChainConfig().keeps)
-def test_the_drawing_of_beats_holds_the_rows_of_the_packed_format(n):
-    config = SparseChainConfig()
-    m = config.m
+def test_the_drawing_of_beats_holds_the_rows_of_the_passes(n):
+    m = SparseChainConfig().m
     mask = (torch.arange(m) < n).expand(m, m)
-    packed = pack(mask.long(), mask, uniform_keep(m, m, n, config), m, config)
-    rows = [row for beat in packed.slots()[0].tolist() for row, _ in groupby(beat)]
+    # Every kept weight is the number of its row.
+    weights = torch.arange(m)[:, None] * mask
+    matrix = SparseMatrix(weights, mask, torch.full((1, 1), n), m, 8, m)
+    beats = make_passes(matrix, SparseChainConfig()).values.tolist()
+    rows = [row for beat in beats for row, _ in groupby(beat)]
     panel = ElementTree.parse(DOCS / "drawings" / "beats.svg").find(f".//*[@id='n{n}']")
     texts = [text.text or "" for text in panel.iter(f"{SVG}text")]
     assert [int(text[4:]) for text in texts if text.startswith("row ")] == rows
 
 
+def test_the_drawing_of_nodes_follows_the_formula():
+    config = SparseChainConfig()
+    drawing = ElementTree.parse(DOCS / "drawings" / "reduction-nodes.svg")
+
+    def boxes(name):
+        """(cycle, number) of each box with a number."""
+        group = drawing.find(f".//*[@id='{name}']")
+        found = [(t.get("x"), t.text) for t in group.iter(f"{SVG}text") if t.text]
+        return [(int((float(x) - 150) // 25), int(number)) for x, number in found]
+
+    passes: list[list[int]] = []
+    for cycle, number in boxes("beats"):
+        if number == 0:
+            passes.append([])
+        passes[-1].append(cycle)
+    # A row that ends at the last multiplier leaves `latency` cycles after its beat is taken.
+    rest = SparseChain.latency(config) - (config.chain_length - 1)
+    for node in range(config.groups):
+        rows = [config.group_length * node + p for p in range(config.group_length)]
+        leaves = [
+            (taken[r % len(taken)] + (r // len(taken)) * len(taken) + len(taken) - 1 + rest, r)
+            for taken in passes
+            for r in rows
+        ]
+        assert boxes(f"node{node}") == leaves
+
+
 def test_the_drawing_of_waves_ends_with_goldens_sums():
-    case = random_cases(SparseChainConfig(m=4), 1, seed=60)[0]
-    sums = sparse_chain(case.matrix, case.activations).flatten().tolist()
-    texts = ElementTree.parse(DOCS / "drawings" / "waves.svg").iter(f"{SVG}text")
-    shown = [text.text or "" for text in texts]
-    # Each row's accumulator ends on its sum; the drawing writes a minus sign as people do.
-    assert [value for value in shown if value in {str(s).replace("-", "−") for s in sums}] == [
-        str(value).replace("-", "−") for value in [*sums, sums[0]]
-    ]
+    config = SparseChainConfig(m=4)
+    case = random_cases(config, 1, seed=1264)[0]
+    sums = pass_sums(make_passes(case.matrix, config), case.activations)  # [pass, row, token]
+    drawing = ElementTree.parse(DOCS / "drawings" / "waves.svg")
+    for node in range(config.groups):
+        mine = sums[:, 2 * node : 2 * node + 2]
+        for token in range(2):
+            row = drawing.find(f".//*[@id='node-{node}-token-{token}']")
+            texts = [text.text for text in row.iter(f"{SVG}text") if text.get("class") == "value"]
+            # The drawing writes a minus sign as people do.
+            assert [int(text.replace("−", "-")) for text in texts] == mine[
+                ..., token
+            ].ravel().tolist()
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,12 @@ def test_the_quick_demo_is_bit_exact_on_real_weights(quick):
     assert found["mismatches"] == 0
     assert found["cycles"] == found["contract_cycles"]
     assert found["utilisation"] > 0.98
-    assert (found["rows"], found["inputs"], found["bits"]) == (64, 1536, 4)
+    assert (found["rows"], found["inputs"], found["bits"]) == (128, 1536, 4)
     assert found["continuation"].startswith(" Paris")
     assert 0.02 < found["relative_error"] < 0.6
-    # Five tokens of 64 rows in 24 groups, then one token at each of four uniform N.
-    assert found["compared"] == 64 * 24 * (5 + 4)
+    # The prompt's 5 tokens and 3 that follow, at the mix of N and at four uniform ones.
+    assert found["tokens"] == 8
+    assert found["compared"] == 128 * 8 * 5
 
 
 def test_it_estimates_both_systems(quick):
@@ -63,7 +64,7 @@ def test_it_estimates_both_systems(quick):
 
 def test_every_stage_is_shown(quick):
     found, shown, _ = quick
-    for stage in ("Load the model", "Emit Verilog", "Run the chain in Verilator"):
+    for stage in ("Load the model", "Emit Verilog", "Run the engine in Verilator"):
         assert f"✓ {stage} (" in shown
         assert stage in found["seconds"]
 
@@ -76,13 +77,22 @@ def test_the_report_is_one_page_that_opens_without_a_network(quick):
     assert "<script src" not in page
 
 
-def test_a_uniform_sparsity_and_8_bits_run_too(tmp_path):
-    words = ["--sparsity", "2:16", "--bits", "8", "--layer", "model.layers.3.mlp.up_proj"]
-    process = nandu("demo", "--quick", "--json", "--out", tmp_path, *words)
+def test_a_uniform_sparsity_odd_bits_and_a_short_last_group_run_too(tmp_path):
+    words = ["--sparsity", "2:16", "--bits", "3", "--layer", "model.layers.3.mlp.up_proj"]
+    prompt = ["--prompt", "Birds that cannot fly well"]
+    process = nandu("demo", "--quick", "--json", "--out", tmp_path, *words, *prompt)
+    assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
-    assert process.returncode == 0
-    assert (found["sparsity"], found["bits"], found["inputs"]) == ("2:16", 8, 576)
+    assert (found["sparsity"], found["bits"], found["inputs"]) == ("2:16", 3, 576)
+    assert found["passed"] and found["tokens"] % 4 == 0
+
+
+def test_absent_blocks_run_too(tmp_path):
+    process = nandu("demo", "--quick", "--json", "--out", tmp_path, "--kept", "0.1")
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout)
     assert found["passed"]
+    assert found["sparsity"].startswith("0/")
 
 
 @pytest.mark.parametrize(
@@ -92,13 +102,11 @@ def test_a_uniform_sparsity_and_8_bits_run_too(tmp_path):
             ["--sparsity", "3:5"],
             "sparsity is '3:5'; this chain runs 2:16, 4:16, 8:16, 16:16",
         ),
-        (["--bits", "5"], "bits is 5; allowed are 4 and 8"),
-        (["--kept", "0.01"], "the kept fraction is 0.01; allowed are 0.125 to 1"),
+        (["--bits", "7"], "bits is 7; allowed are 2, 3, 4, 5, 6 or 8"),
+        (["--kept", "0"], "the kept fraction is 0.0; allowed is more than 0, up to 1"),
         (["--prompt", ""], "the prompt '' has no token; write at least one word"),
-        (
-            ["--group-size", "40"],
-            "1536 inputs are not a multiple of the group size 40",
-        ),
+        (["--group-size", "40"], "the group size is 40; a multiple of 16 is needed"),
+        (["--group-size", "0"], "the group size is 0; a multiple of 16 is needed"),
         (
             ["--layer", "model.layers.99.mlp.up_proj"],
             "the model has no layer 'model.layers.99.mlp.up_proj'; its linear layers run from "

@@ -82,14 +82,24 @@ def test_generate_writes_verilog_a_description_and_a_bench(run, tmp_path):
     status, text, _ = run("generate", "sparse-chain", "--set", "m=8", "--out", out, "--json")
     generated = json.loads(text)
     assert status == 0
-    assert generated["top"] == "sparse_chain_m8_a8w8_acc32"
-    assert generated["lanes"] == 8
-    assert generated["config"]["m"] == 8
+    assert generated["top"] == "sparse_chain_8of8g2x2_a8w8s16"
+    assert generated["lanes"] == 16
+    assert (generated["config"]["m"], generated["config"]["chain_length"]) == (8, 8)
     assert sorted(generated["files"]) == sorted(str(path) for path in out.iterdir())
     about = json.loads((out / f"{generated['top']}.json").read_text())
     assert generated["modules"] == len(about["modules"])
     config = nd.SparseChainConfig(**about["config"])
-    assert about["contract"]["latency"] + 4 == SparseChain.cycles(config, [4])
+    one_block = about["contract"]["cycles_of_one_block"]
+    assert one_block["4"] == SparseChain.cycles(config, [4]) == about["contract"]["latency"] + 8 + 4
+
+
+def test_generate_writes_for_a_target(run, tmp_path):
+    words = ["matrix-engine", "--set", "chains=3", "--target", "ultrascale+", "--out", tmp_path]
+    status, text, _ = run("generate", *words, "--json")
+    generated = json.loads(text)
+    assert status == 0
+    assert generated["lanes"] == 96
+    assert "DSP48E2 #(" in (tmp_path / f"{generated['top']}.v").read_text()
 
 
 def test_a_generated_bench_runs_the_verilog_beside_it(run, tmp_path):
@@ -100,24 +110,38 @@ def test_a_generated_bench_runs_the_verilog_beside_it(run, tmp_path):
     bench = [sys.executable, str(tmp_path / f"bench_{top}.py")]
     assert subprocess.run(bench, check=False, capture_output=True).returncode == 0
     verilog = tmp_path / f"{top}.v"
-    broken = verilog.read_text().replace(".index(i_weight", ".index(~i_weight", 1)
+    text = verilog.read_text()
+    broken = text.replace(".shared(multiplier_3__shared)", ".shared(~multiplier_3__shared)", 1)
+    assert broken != text
     verilog.write_text(broken)
     assert subprocess.run(bench, check=False, capture_output=True).returncode == 1
 
 
 def test_verify_reports_what_the_bench_counted(run):
-    status, out, _ = run("verify", "sparse-chain", "--cases", 12, "--seed", 3, "--json")
+    status, out, _ = run("verify", "sparse-chain", "--seed", 3, "--json")
     found = json.loads(out)
     assert status == 0
     assert found["passed"]
-    assert (found["cases"], found["seed"], found["mismatches"]) == (12, 3, 0)
+    # By default as many cases as there are crosses, so that every one is hit.
+    assert found["cases"] == found["crosses"] == 26
+    assert (found["seed"], found["mismatches"]) == (3, 0)
     assert found["cycles"] == found["contract_cycles"] + found["stall_cycles"]
     assert found["coverage"] == 1.0
 
 
+def test_verify_runs_a_target(run):
+    words = ["--target", "ultrascale+", "--cases", 4, "--json"]
+    status, out, _ = run("verify", "sparse-chain", *words)
+    assert status == 0
+    assert json.loads(out)["passed"]
+    assert 0 < json.loads(out)["coverage"] < 1
+
+
 def test_verify_exits_with_1_when_hardware_and_contract_differ(run, monkeypatch):
     exact = SparseChain.cycles
-    monkeypatch.setattr(SparseChain, "cycles", staticmethod(lambda *job: exact(*job) + 1))
+    monkeypatch.setattr(
+        SparseChain, "cycles", staticmethod(lambda *job, **stalls: exact(*job, **stalls) + 1)
+    )
     status, out, _ = run("verify", "sparse-chain", "--cases", 4, "--json")
     assert status == 1
     assert json.loads(out)["passed"] is False
@@ -127,8 +151,10 @@ def test_synth_counts_what_a_chain_takes(run):
     status, out, _ = run("synth", "sparse-chain", "--set", "m=4", "--target", "ecp5", "--json")
     found = json.loads(out)
     assert status == 0
-    assert (found["dsp"], found["scale_dsp"], found["lanes"]) == (4, 0, 4)
-    assert found["lut_per_dsp"] == found["lut"] / 4
+    # An ECP5 has no packing: a multiplier for every lane.
+    assert (found["dsp"], found["scale_dsp"], found["lanes"]) == (8, 0, 8)
+    assert found["soft_multipliers"] == 0
+    assert found["lut_per_dsp"] == found["lut"] / 8
     assert {"ff", "bram", "uram"} <= set(found)
 
 
@@ -139,10 +165,15 @@ def test_synth_counts_what_a_chain_takes(run):
             ["synth", "sparse-chain", "--target", "asic"],
             "there is no target 'asic'; known are ultrascale+, ecp5",
         ),
-        (["verify", "chain"], "there is no block 'chain'; known are sparse-chain"),
+        (["verify", "chain"], "there is no block 'chain'; known are sparse-chain, matrix-engine"),
+        (
+            ["generate", "sparse-chain", "--target", "asic", "--out", "never"],
+            "there is no target 'asic'; known are generic, ultrascale+, ecp5",
+        ),
         (
             ["verify", "sparse-chain", "--set", "n=3"],
-            "there is no setting 'n'; known are m, activation_bits, weight_bits, accumulator_bits",
+            "there is no setting 'n'; known are m, chain_length, group_length, products_per_dsp, "
+            "activation_bits, weight_bits, strips",
         ),
         (
             ["verify", "sparse-chain", "--set", "m=big"],
@@ -150,7 +181,7 @@ def test_synth_counts_what_a_chain_takes(run):
         ),
         (
             ["verify", "sparse-chain", "--set", "m=12"],
-            "m is 12; a block is 4, 8, 16 or 32 inputs wide",
+            "m is 12; allowed here are 4, 8, 16 or 32",
         ),
         (["verify", "sparse-chain", "--cases", "0"], "cases is 0; at least 1 is needed"),
     ],

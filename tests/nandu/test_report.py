@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from golden.spec.errors import OutputError
-from hw.verify import CaseResult
+from hw.verify_engine import CaseResult
 from nandu.demo_result import DemoResult
 from nandu.report import MAX_POINTS, UTILISATION_GOAL, verdict, write_report
 from sim.decode import DecodeEstimate
@@ -77,16 +77,17 @@ def trace(figure, name):
     return next(one for one in figure["data"] if one.get("name") == name)
 
 
-def make_run(name, contract, stalls=0):
+def make_run(name, cycles):
     return CaseResult(
         name=name,
-        products=16 * contract - 400,
-        cycles=contract + stalls,
-        contract_cycles=contract,
-        stall_cycles=stalls,
+        products=64 * cycles - 1_600,
+        lanes=64,
+        cycles=cycles,
+        contract_cycles=cycles,
+        stall_cycles=0,
+        paused_cycles=0,
         compared=384,
         mismatches=0,
-        lanes=16,
     )
 
 
@@ -121,9 +122,12 @@ def result():
         rows=64,
         inputs=96,
         tokens=6,
+        prompt_tokens=5,
         sparsity="mixed 2/4/8/16:16",
         bits=4,
         group_size=32,
+        output_bits=16,
+        block=16,
         keep=rng.choice([2, 4, 8, 16], size=(4, 6)),
         float_output=exact,
         golden_output=(exact + rng.normal(scale=0.1, size=exact.shape)).astype(np.float32),
@@ -132,8 +136,9 @@ def result():
         quantisation_error=0.1121,
         runs=[
             make_run("mixed", 27_669),
-            make_run("uniform 2:16", 9_127, stalls=23),
+            make_run("uniform 2:16", 9_150),
         ],
+        run_errors=[0.1834, 0.4567],
         systems=[
             make_system("GPU", 151.0, attention=2.0, output=4.6),
             make_system("U280", 88.4, 55.0, "FPGA 2024, Figure 1", attention=3.0, head=8.3),
@@ -175,41 +180,35 @@ def test_every_figure_has_its_place(result, page):
     assert json.loads(drawn.json).keys() == FIGURES == drawn.places()
 
 
-def test_verdict_of_a_run_without_stalls(result, page):
-    sentence = "Bit-exact: 384 of 384 sums equal golden; 27,669 cycles, as the contract says."
+def test_verdict_of_a_run_that_passed(result, page):
+    sentence = "Bit-exact: 384 of 384 outputs equal golden; 27,669 cycles, as the contract says."
     assert verdict(result) == sentence
     drawn = page(result)
     assert sentence in drawn.text
     assert drawn.header() is None and drawn.bad == []
 
 
-def test_verdict_names_the_stalls(result):
-    stalled = replace(result, runs=result.runs[::-1])
-    assert verdict(stalled) == (
-        "Bit-exact: 384 of 384 sums equal golden; "
-        "9,150 cycles, the contract's 9,127 and 23 counted stalls."
-    )
-
-
-def test_verdict_of_wrong_sums(result, page):
+def test_verdict_of_wrong_outputs(result, page):
     wrong = replace(result, runs=[result.runs[0], replace(result.runs[1], mismatches=5)])
     drawn = page(wrong)
-    assert verdict(wrong) == "Failed: 5 of 768 sums differ from golden."
+    assert verdict(wrong) == "Failed: 5 of 768 outputs differ from golden."
     assert verdict(wrong) in drawn.text and "Bit-exact" not in drawn.text
     assert drawn.header() == "failed" and drawn.bad == ["5 of 384"]
 
 
 def test_verdict_of_wrong_cycles(result, page):
-    late = replace(result, runs=[replace(result.runs[0], cycles=27_662), result.runs[1]])
+    late = replace(
+        result, runs=[replace(result.runs[0], cycles=27_662, stall_cycles=-7), result.runs[1]]
+    )
     drawn = page(late)
     assert verdict(late) == "Failed: 1 of 2 runs differ from the contract's cycles (mixed)."
     assert drawn.header() == "failed" and drawn.bad == ["-7"]
 
 
 def test_verdict_of_both(result):
-    run = replace(result.runs[0], cycles=27_670, mismatches=384)
+    run = replace(result.runs[0], cycles=27_670, stall_cycles=1, mismatches=384)
     assert verdict(replace(result, runs=[run])) == (
-        "Failed: 384 of 384 sums differ from golden; "
+        "Failed: 384 of 384 outputs differ from golden; "
         "1 of 1 runs differ from the contract's cycles (mixed)."
     )
 
@@ -225,7 +224,7 @@ def test_text_in_figures_is_escaped(result, page):
     system = replace(result.systems[1], label=HOSTILE, published_source=HOSTILE)
     system = replace(system, breakdown={HOSTILE: 1.0})
     runs = [replace(result.runs[0], name=HOSTILE)]
-    drawn = page(replace(result, systems=[system], runs=runs))
+    drawn = page(replace(result, systems=[system], runs=runs, run_errors=[0.1]))
     assert HOSTILE not in drawn.source
     assert json.loads(drawn.json).keys() == FIGURES, "the data still ends where it should"
     # Plotly reads HTML in its texts: there, too, the tag has to be text.
@@ -282,15 +281,14 @@ def test_cycles_and_utilisation(result, page):
     drawn = page(result)
     cycles = drawn.figure("cycles")
     assert trace(cycles, "measured")["x"] == [27_669, 9_150]
-    assert trace(cycles, "contract")["x"] == [27_669, 9_127]
-    assert trace(cycles, "counted stalls")["x"] == [0, 23]
-    assert "uniform 2:16 9,150 9,127 23 0 145,632 99.48 % 0 of 384" in drawn.text
+    assert trace(cycles, "contract")["x"] == [27_669, 9_150]
+    assert "uniform 2:16 9,150 9,150 0 584,000 99.73 % 45.7 % 0 of 384" in drawn.text
 
     utilisation = drawn.figure("utilisation")
     (bars,) = utilisation["data"]
     assert bars["x"] == pytest.approx([100 * run.utilisation for run in result.runs])
     (goal,) = utilisation["layout"]["shapes"]
-    assert goal["x0"] == goal["x1"] == 100 * UTILISATION_GOAL == 98
+    assert goal["x0"] == goal["x1"] == 100 * UTILISATION_GOAL == 95
 
 
 def test_estimates(result, page):
@@ -320,6 +318,14 @@ def test_without_estimates_the_section_is_left_out(result, page):
     drawn = page(replace(result, systems=[]))
     assert json.loads(drawn.json).keys() == drawn.places() == LAYER_FIGURES
     assert "End-to-end" not in drawn.text and "tokens/s" not in drawn.text
+
+
+def test_the_tokens_are_the_prompts_and_those_that_fill_up_the_lanes(result, page):
+    said = (
+        "by 6 tokens, 5 of the prompt and 1 that the model says next, so that no lane is idle. In"
+    )
+    assert said in page(result).text
+    assert "by 5 tokens. In" in page(replace(result, tokens=5)).text
 
 
 def test_how_it_was_made(result, page):
