@@ -6,6 +6,7 @@ a single simulator runs the bench against hundreds of faulty designs.
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,12 +27,12 @@ class Mutants:
     faults: tuple[str, ...]
 
 
-def mutate(design: Design, count: int, seed: int, *, within: str = "*") -> Mutants:
+def mutate(design: Design, count: int, seed: int, *, within: Sequence[str] = ("*",)) -> Mutants:
     """Return `design` with `count` faults; the same seed gives the same faults.
 
     Args:
-        within: a pattern of Yosys for the cells that may be faulty. An instance's cells have its
-            name in theirs, as in "*node_0.*".
+        within: Yosys' patterns for the names of the cells that may be faulty. In the flattened
+            design a cell of the instance `node_0` is called like "*node_0.$*".
     """
     bits = count.bit_length()
     with tempfile.TemporaryDirectory() as name:
@@ -51,7 +52,7 @@ def mutate(design: Design, count: int, seed: int, *, within: str = "*") -> Mutan
             "write_rtlil flat.il",
             # What a memory holds at first cannot be changed by an input.
             f"mutate -list {count} -seed {seed} -ctrl mutant {bits} 1 -o faults "
-            f"c:{within} t:$meminit* %d",
+            f"{' '.join(f'c:{pattern}' for pattern in within)} %% t:$meminit* %d",
             folder=folder,
         )
         commands = (folder / "faults").read_text(encoding="utf-8").splitlines()

@@ -1,5 +1,7 @@
 """Matrices and operands for the tests of the chain and of the engine."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -41,3 +43,17 @@ def checkered(shape, bits=8, first=0):
     ends = torch.tensor(signed_range(bits))
     number = torch.arange(np.prod(shape)).reshape(shape) + first
     return ends[(number + number // shape[-1]) % 2]
+
+
+def shuffle_terms(passes, seed=0):
+    """The same passes with the terms of each row in another order; their sums are the same."""
+    random = np.random.default_rng(seed)
+    length = passes.config.chain_length
+    arrays = {"values": passes.values.copy(), "second": passes.second.copy()}
+    for n in passes.config.beats_of_pass:
+        which = np.repeat((passes.n == n) & ~passes.dense, passes.n)
+        order = random.random((which.sum(), length // n, n)).argsort(axis=2)
+        for array in arrays.values():
+            terms = array[which].reshape(order.shape)
+            array[which] = np.take_along_axis(terms, order, axis=2).reshape(-1, length)
+    return replace(passes, **arrays)

@@ -18,7 +18,7 @@ from hw.synth import synthesise
 
 CONFIG = MatrixEngineConfig(strips=4)
 OTHERS = (
-    MatrixEngineConfig(group_length=8, products_per_dsp=1, strips=2, accumulator_bits=20),
+    MatrixEngineConfig(group_length=8, products_per_dsp=1, strips=2, accumulator_bits=21),
     MatrixEngineConfig(m=8, group_length=4, word_bits=128, strips=8),
 )
 SOURCE_CYCLES, SINK_CYCLES = 2, 1
@@ -62,7 +62,7 @@ def random_job(config, random, passes):
             new = np.full((group, lanes), random.choice([-largest, largest]))
         before = open_passes.pop(strip, np.zeros_like(new))
         if abs(before + new).max() >= 1 << (config.accumulator_bits - 1):
-            new = -before
+            new = np.clip(-before, -largest, largest)
         rows += [(row, strip, first, last) for row in range(group)]
         sums.append(new)
         if last:
