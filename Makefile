@@ -26,10 +26,10 @@ demo: setup ## verify a sparse chain on a real model's layer; writes out/report.
 	$(BIN)/nandu demo
 
 test: setup check ## check the code and run the tests
-	$(BIN)/pytest -m 'not full'
+	$(BIN)/pytest -n 2 -m 'not full'
 
 test-full: setup check ## the tests, with the long ones
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: setup ## format, lint, types, and the floors of the design
 	$(BIN)/ruff format --check .

@@ -58,7 +58,7 @@ class _Recipe:
 
     top: str
     verilog: str
-    visible: str
+    control: str
     primitives: tuple[tuple[str, str], ...]
     flags: tuple[str, ...]
     tools: tuple[str, ...]
@@ -207,11 +207,11 @@ def _build(recipe: _Recipe, folder: Path) -> None:
 
     check_tools()
     (folder / f"{recipe.top}.v").write_text(recipe.verilog, encoding="utf-8")
-    (folder / "visible.vlt").write_text(recipe.visible, encoding="utf-8")
+    (folder / "control.vlt").write_text(recipe.control, encoding="utf-8")
     for name, model in recipe.primitives:
         (folder / name).write_text(model, encoding="utf-8")
     libraries = cocotb.libs_dir
-    hierarchical = "hier_block" in recipe.visible
+    hierarchical = "hier_block" in recipe.control
     verilate = [
         "verilator",
         *(["--hierarchical"] if hierarchical else []),
@@ -220,7 +220,7 @@ def _build(recipe: _Recipe, folder: Path) -> None:
         *("-Wno-fatal", "-Werror-USERERROR"),
         *("-Mdir", ".", "--prefix", "Vtop", "-o", recipe.top, *recipe.flags),
         str(cocotb.share_dir / "lib" / "verilator" / "verilator.cpp"),
-        *("visible.vlt", f"{recipe.top}.v", *(name for name, _ in recipe.primitives)),
+        *("control.vlt", f"{recipe.top}.v", *(name for name, _ in recipe.primitives)),
     ]
     make = [
         *("make", "-j", str(os.cpu_count()), "-f"),
@@ -268,7 +268,10 @@ def _models(design: Design) -> list[Path]:
 
 
 def _control(design: Design) -> str:
-    """Return a Verilator control file: the ports are all a bench may touch (7x faster)."""
+    """Return a Verilator control file.
+
+    The ports are all that a bench may touch (7x faster), and some modules are compiled apart.
+    """
     lines = [f'public_flat_rw -module "{design.top}" -var "{p.name}"' for p in design.ports]
     apart = [f'hier_block -module "{name}"' for name in design.apart if name != design.top]
     return "\n".join(["`verilator_config", *lines, *apart, ""])

@@ -273,11 +273,10 @@ def _stalls(
     for load, first, end in zip(loads, [0, *ends[:-1]], ends, strict=True):
         begin, loaded = max(loaded, done_before), int(load[-1]) + 1
         stalls["activation_stalls"].append(loaded - begin - config.m)
-        unexplained += (
-            loaded - begin - config.m - int((~trace.valid["i_activation"][begin:loaded]).sum())
-        )
+        withheld = int((~trace.valid["i_activation"][begin:loaded]).sum())
+        unexplained += abs(stalls["activation_stalls"][-1] - withheld)
         begin = max(done, loaded)
         done_before, done = done, int(weights[end - 1]) + 1
         stalls["weight_stalls"].append(done - begin - int(end - first))
-        unexplained += done - begin - int(end - first) - int((~offered[begin:done]).sum())
-    return stalls, abs(unexplained)
+        unexplained += abs(stalls["weight_stalls"][-1] - int((~offered[begin:done]).sum()))
+    return stalls, unexplained

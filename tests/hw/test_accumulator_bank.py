@@ -208,6 +208,7 @@ EQUIVALENT = {
 }
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_200_that_is_not_equivalent():
     mutants = mutate(emit(AccumulatorBank, CONFIG), 200, seed=1)
     assert unexplained(survivors(mutants, trials(CONFIG, seed=2)), EQUIVALENT) == []

@@ -179,6 +179,7 @@ def mutant_cases(config):
     ]
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_200_that_is_not_listed(designs):
     survivors = surviving(designs[CONFIG], BENCH, mutant_cases(CONFIG))
     assert unexplained(survivors, SURVIVORS) == []

@@ -23,12 +23,19 @@ CELLS = {"sequencer": "*sequencer.$*", "select": "*select_?.$*", "node": "*node_
 """The cells of ChainSequencer, of OperandSelect and of ReductionNode without its LaneSplitter."""
 
 EQUIVALENT = {
-    # Yosys' equiv_induct proves these.
-    r"const0 .*sequencer\.\$3\[0\] [YA]\[0\]": "2 << code is even",
-    r"const0 .*sequencer\.\$shl.* A\[0\]": "2 << code is even",
-    r"const1 .*sequencer\.\$4\[0\] [YB]\[0\]": "(2 << code) - 1 is odd",
-    r"const0 .*sequencer\.\$ternary.* B\[0\]": "a 0 that is stuck at 0",
-    r"\w+ select_\d\.\$4\[\d\] Y\[\d\]": "a bit that Yosys has put into the register behind it",
+    # Yosys' equiv_induct proves at least one fault of each of these; the others are judged by
+    # reading, as like it.
+    r"const0 (sequencer\.\$3\[0\]|.*sequencer\.\$shl.*) [YA]\[0\]": "2 << code is even",
+    r"const1 sequencer\.\$4\[0\] [YB]\[0\]": "(2 << code) - 1 is odd",
+    r"\w+ select_\d\.\$4\[\d\] Y\[\d\]": "a bit that Yosys has drawn into the register behind it",
+    r"cnot1 .*(\$12|\$ne.*|\$reduce_or.*) A\[\d\]": "inverted only where the OR's other bit is 1",
+    # Judged by reading only.
+    r"const0 .*sequencer\.\$ternary.* B\[0\]": "a constant 0 that is stuck at 0",
+    r"const1 .*node_3\.\$eq.* B\[\d\]": "a constant 1 that is stuck at 1",
+    r"const1 node_0\.\$4 [YB]\[0\]|const0 .*node_\d\.\$(not|logic_not|eq).* A\[\d\]": (
+        "a pass of 2 << code beats has no beat beyond, which no tool knows"
+    ),
+    r"inv .*select_\d\.\$auto\$proc_memwr.* CLK\[0\]": "written half a cycle early, not read then",
 }
 
 
@@ -53,9 +60,9 @@ def rounds(config):
     yield [replace(first, reset_after=cycles) for cycles in range(25, 61, 5)]
 
 
-def survivors(config, parts, monkeypatch):
-    """Return the faults, of `FAULTS` in some parts of the chain, that no job sees."""
-    mutants = mutate(emit(SparseChain, config), FAULTS, seed=1, within=[CELLS[p] for p in parts])
+def survivors(config, part, monkeypatch):
+    """Return the faults, of `FAULTS` in one kind of block, that no job sees."""
+    mutants = mutate(emit(SparseChain, config), FAULTS, seed=1, within=[CELLS[part]])
     left = list(range(FAULTS + 1))
 
     def remaining(jobs):
@@ -71,7 +78,7 @@ def survivors(config, parts, monkeypatch):
     monkeypatch.setattr(
         verify_chain, "make_passes", lambda *a, **k: shuffle_terms(make_passes(*a, **k))
     )
-    shape = (4 * config.chain_length, 4 * config.m)
+    shape = (4 * config.chain_length, 12 * config.m)
     left = remaining([job(config, config.m // 2, shape, seed=4)])
     return [mutants.faults[k - 1] for k in left[1:]]
 
@@ -80,16 +87,17 @@ def unexplained(faults):
     return [f for f in faults if not any(re.fullmatch(pattern, f) for pattern in EQUIVALENT)]
 
 
-def test_the_bench_kills_every_mutant_of_200_that_is_not_equivalent(monkeypatch):
-    found = survivors(SMALL, CELLS, monkeypatch)
-    assert unexplained(found) == [], found
-    assert len(found) <= 10
+@pytest.mark.full
+@pytest.mark.parametrize("part", CELLS)
+def test_the_bench_kills_every_mutant_of_200_in_each_block(part, monkeypatch):
+    found = survivors(SMALL, part, monkeypatch)
+    assert unexplained(found) == []
+    assert len(found) <= 3
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("config", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("part", CELLS)
-def test_the_bench_kills_every_mutant_of_200_in_each_block(config, part, monkeypatch):
-    found = survivors(config, [part], monkeypatch)
-    assert unexplained(found) == [], found
-    assert len(found) <= 10
+def test_the_bench_kills_every_mutant_of_a_larger_chain(part, monkeypatch):
+    found = survivors(LARGE, part, monkeypatch)
+    assert unexplained(found) == []
+    assert len(found) <= 8

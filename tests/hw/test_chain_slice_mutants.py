@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 from one_port import OnePort, pack
 
@@ -84,6 +85,7 @@ SLICE_EQUIVALENT = {
 }
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_the_slice(tmp_path):
     mutants = mutate(emit(OnePort, ChainSlice, CONFIG), FAULTS, seed=1)
     words, expected, resets = slice_case()

@@ -156,6 +156,13 @@ def test_no_compiler_is_one_clear_line(cache, monkeypatch):
 
 
 def test_only_ports_are_visible():
-    visible = cosim._visible_signals(COUNTER)
-    assert 'public_flat_rw -module "counter" -var "o"' in visible
-    assert visible.count("public_flat_rw") == 3
+    control = cosim._control(COUNTER)
+    assert 'public_flat_rw -module "counter" -var "o"' in control
+    assert control.count("public_flat_rw") == 3
+    assert "hier_block" not in control
+
+
+def test_a_block_that_says_so_is_compiled_apart():
+    design = emit(MatrixEngine, MatrixEngineConfig(chains=3))
+    (unit,) = design.apart
+    assert cosim._control(design).count(f'hier_block -module "{unit}"') == 1

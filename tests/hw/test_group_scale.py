@@ -362,6 +362,7 @@ def every_total(config):
     )
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_200_that_is_not_equivalent():
     mutants = mutate(emit(GroupScale, MUTANT_CONFIG), 200, seed=1)
     random = np.random.default_rng(7)

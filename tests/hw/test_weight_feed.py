@@ -179,6 +179,7 @@ SURVIVORS = {
 }
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_200_that_is_not_listed(designs):
     cases = random_cases(CONFIG, 8, seed=3, most_beats=120)
     survivors = surviving(designs[CONFIG], BENCH, cases)
