@@ -1,8 +1,10 @@
 import pytest
 
 from golden.spec.errors import OutputError, ToolError
+from golden.spec.matrix_engine import MatrixEngineConfig
 from hw import cosim
-from hw.emit import Design, Port
+from hw.emit import Design, Port, emit
+from hw.matrix_engine import MatrixEngine
 
 COUNTER = Design(
     top="counter",
