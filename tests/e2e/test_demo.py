@@ -161,6 +161,8 @@ def test_an_interrupt_ends_it_with_130_and_leaves_nothing_half_built(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background may have interrupts ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not list(cache.glob("simulators/.*/Vtop.mk")):  # Verilator is through, make is at work
