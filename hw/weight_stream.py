@@ -16,6 +16,7 @@ holds the number of payloads. A header word tells what the words behind it are, 
 until a 0 or its end; then follows the next header word.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -119,6 +120,15 @@ def weight_stream(
         needed.append(beats[:: _slots(kind, config)])
     order = np.argsort(np.concatenate(needed), kind="stable")
     return _with_headers(np.concatenate(words)[order], np.concatenate(kinds)[order])
+
+
+def equally_long(streams: Sequence[np.ndarray]) -> np.ndarray:
+    """Return weight streams side by side, uint8 [streams, words, bytes].
+
+    The shorter ones end with headers that describe nothing, so all chains read as many words.
+    """
+    longest = max(len(words) for words in streams)
+    return np.stack([np.pad(words, ((0, longest - len(words)), (0, 0))) for words in streams])
 
 
 def _slots(kind: Kind, config: MatrixEngineConfig) -> int:
