@@ -1,14 +1,13 @@
 """Reads activations from the activation memory and gives them to the matrix engine."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.errors import ConfigError
 from golden.spec.matrix_engine import OPERAND_BITS, MatrixEngineConfig
+from hw.emit import add
 from hw.layouts import activation_layout, sweep_layout
-
-MIN_DEPTH, MAX_DEPTH = 16, 65536
+from hw.word_mover import WordReader, address_bits
 
 
 def column_layout(config: MatrixEngineConfig) -> data.ArrayLayout:
@@ -20,7 +19,7 @@ def column_layout(config: MatrixEngineConfig) -> data.ArrayLayout:
 def reader_job_layout(config: MatrixEngineConfig, depth: int) -> data.StructLayout:
     """One beat per job: the word of its first column, and the engine's `sweep_layout`."""
     return data.StructLayout(
-        {"address": unsigned((depth - 1).bit_length()), "sweep": sweep_layout(config)}
+        {"address": unsigned(address_bits(depth)), "sweep": sweep_layout(config)}
     )
 
 
@@ -44,8 +43,6 @@ class ActivationReader(wiring.Component):
     """
 
     def __init__(self, config: MatrixEngineConfig, depth: int) -> None:
-        if not MIN_DEPTH <= depth <= MAX_DEPTH:
-            raise ConfigError(f"depth is {depth!r}; allowed are {MIN_DEPTH} to {MAX_DEPTH} words")
         self.config = config
         self.depth = depth
         job = reader_job_layout(config, depth)
@@ -76,33 +73,33 @@ class ActivationReader(wiring.Component):
         return 3 + columns * config.m
 
     def elaborate(self, platform: object) -> Module:
-        """Words are read ahead by one; the word in use moves down by an input per cycle."""
+        """A word is read while the one before moves down, by an input per cycle."""
         m = Module()
-        config = self.config
-        to_read = Signal(range(config.activation_depth // config.m + 1))
-        has_next, left = Signal(), Signal(range(config.m + 1))
-        current = Signal(column_layout(config), reset_less=True)
-        job, taken, moves = self.i_job.payload, Signal(), Signal()
+        config, job = self.config, self.i_job.payload
+        words = add(m, platform, "words", WordReader, column_layout(config).size, self.depth)
+        left = Signal(range(config.m + 1))
+        taken = Signal()
         m.d.comb += [
             self.o_sweep.payload.eq(job.sweep),
-            self.o_sweep.valid.eq(self.i_job.valid & (to_read == 0)),
-            self.i_job.ready.eq(self.o_sweep.ready & (to_read == 0)),
-            self.o.valid.eq(left != 0),
+            self.o_sweep.valid.eq(self.i_job.valid & words.i.ready),
+            self.i_job.ready.eq(self.o_sweep.ready & words.i.ready),
+            words.i.payload.address.eq(job.address),
+            words.i.payload.more_words.eq(job.sweep.more_columns),
+            words.i.valid.eq(self.i_job.valid & self.o_sweep.ready),
+            *(self.enable.eq(words.enable), self.address.eq(words.address)),
+            words.word.eq(self.word),
             taken.eq(self.o.valid & self.o.ready),
-            moves.eq(has_next & ((left == 0) | ((left == 1) & taken))),
-            self.enable.eq((to_read != 0) & (~has_next | moves)),
+            words.o.ready.eq((left == 0) | ((left == 1) & taken)),
+            self.o.valid.eq(left != 0),
         ]
-        m.d.sync += has_next.eq(self.enable | (has_next & ~moves))
-        with m.If(self.i_job.valid & self.i_job.ready):
-            m.d.sync += [self.address.eq(job.address), to_read.eq(job.sweep.more_columns + 1)]
-        with m.Elif(self.enable):
-            m.d.sync += [self.address.eq(self.address + 1), to_read.eq(to_read - 1)]
+        moves = words.o.valid & words.o.ready
         with m.If(moves | taken):
             m.d.sync += left.eq(Mux(moves, config.m, left - 1))
-        for lane, column in enumerate(current):
-            m.d.comb += self.o.payload[lane].eq(column[0])
-            following = (*list(column)[1:], column[0])
-            for item, below, new in zip(column, following, self.word[lane], strict=True):
-                with m.If(moves | taken):
-                    m.d.sync += item.eq(Mux(moves, new, below))
+        given = data.View(column_layout(config), words.o.payload)
+        for lane in range(config.products_per_dsp):
+            inputs = Signal(data.ArrayLayout(signed(OPERAND_BITS), config.m), reset_less=True)
+            following = Cat(inputs.as_value()[OPERAND_BITS:], inputs[0])
+            m.d.comb += self.o.payload[lane].eq(inputs[0])
+            with m.If(moves | taken):
+                m.d.sync += inputs.as_value().eq(Mux(moves, given[lane].as_value(), following))
         return m
