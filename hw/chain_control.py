@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.sparse_chain import SparseChainConfig
-from hw.layouts import activation_layout, pass_layout
+from hw.layouts import activation_layout, copy_common, pass_layout
 
 COLUMNS = 2
 """Columns of activations that a chain holds: the one in use, and the next."""
@@ -27,16 +27,15 @@ def beat_layout(config: SparseChainConfig) -> data.StructLayout:
     """What travels down the pipeline beside the weights of one beat.
 
     `beat` counts within the pass, `column` is the one of the two that it works on; the rest is the
-    pass's (`hw.layouts.pass_layout`).
+    pass's (`hw.layouts.pass_layout`), without what its last beat ends.
     """
-    fields = pass_layout(config).members
-    kept = ("code", "dense", "two_rows", "segment", "strip", "first", "last")
+    of_pass = pass_layout(config).members
     return data.StructLayout(
         {
             "valid": unsigned(1),
             "beat": unsigned((config.chain_length - 1).bit_length()),
             "column": unsigned(1),
-            **{name: fields[name] for name in kept},
+            **{k: shape for k, shape in of_pass.items() if k not in ("end_column", "end_group")},
         }
     )
 
@@ -109,22 +108,19 @@ class ChainSequencer(wiring.Component):
         work, beat = self.i_pass.payload, self.beat
         column, number = Signal(), Signal.like(beat.beat)
         usable, take, last = Signal(), Signal(), Signal()
-        group_length, length = self.config.group_length, self.config.chain_length
         m.d.comb += [
             usable.eq(self.i_pass.valid & filled.bit_select(column, 1)),
             take.eq(usable & self.weight_valid),
             # A pass of code c has group_length << c beats.
-            last.eq(number == ((Const(group_length) << work.code) - 1)[: len(number)]),
+            last.eq(number == ((Const(self.config.group_length) << work.code) - 1)[: len(number)]),
             self.weight_ready.eq(usable),
             self.i_pass.ready.eq(take & last),
             release.eq(take & last & work.end_column),
             beat.valid.eq(take),
             beat.beat.eq(number),
             beat.column.eq(column),
-            *(beat[field].eq(work[field]) for field in ("code", "dense", "two_rows", "segment")),
-            *(beat[field].eq(work[field]) for field in ("strip", "first", "last")),
+            *copy_common(beat, work),
         ]
-        assert length == 1 << len(number)
         with m.If(take):
             m.d.sync += number.eq(Mux(last, 0, number + 1))
         with m.If(release):

@@ -1,5 +1,7 @@
 """The payloads of the streams of the sparse chain and of the matrix engine around it."""
 
+from typing import Any
+
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
@@ -11,6 +13,15 @@ from golden.spec.sparse_chain import SparseChainConfig
 def unstoppable(layout: data.Layout) -> wiring.Signature:
     """Return a stream without `ready`: a payload is taken in the cycle in which it is `valid`."""
     return wiring.Signature({"payload": Out(layout), "valid": Out(1)})
+
+
+def copy_common(target: data.View, source: data.View) -> list[Any]:
+    """Return assignments to the fields of a struct `target` that the struct `source` has as well.
+
+    So what a pass says is handed on with its beats, sums and rows, each of which keeps some of it.
+    """
+    common = [field for field in target.shape().members if field in source.shape().members]
+    return [target[field].eq(source[field]) for field in common]
 
 
 def activation_layout(config: SparseChainConfig) -> data.ArrayLayout:

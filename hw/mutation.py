@@ -37,12 +37,9 @@ def mutate(design: Design, count: int, seed: int, *, within: Sequence[str] = ("*
     bits = count.bit_length()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "design.v").write_text(design.verilog, encoding="utf-8")
-        yosys.run(
-            "read_verilog design.v",
-            f"hierarchy -top {design.top}",
-            "proc",
-            "flatten",
+        yosys.run_flat(
+            design.verilog,
+            design.top,
             # A fault in what has no effect is no fault.
             "splitcells",
             "splitnets",

@@ -25,8 +25,6 @@ from hw.layouts import (
     sweep_layout,
 )
 
-PASS_FIELDS = ("code", "dense", "two_rows", "segment", "strip", "first", "last")
-
 
 def of_struct(layout: data.StructLayout, **fields: np.ndarray) -> np.ndarray:
     """Return payloads of a struct whose fields are arrays [payloads] or [payloads, elements]."""
@@ -39,8 +37,8 @@ def of_struct(layout: data.StructLayout, **fields: np.ndarray) -> np.ndarray:
 
 def of_passes(passes: Passes) -> np.ndarray:
     """Return the passes' headers."""
-    names = (*PASS_FIELDS, "end_column", "end_group")
-    return of_struct(pass_layout(passes.config), **{name: getattr(passes, name) for name in names})
+    layout = pass_layout(passes.config)
+    return of_struct(layout, **{name: getattr(passes, name) for name in layout.members})
 
 
 def of_weights(passes: Passes) -> np.ndarray:

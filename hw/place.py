@@ -66,12 +66,9 @@ def place(
     design = emit(PinWrapper, copies, block, *configuration, target="ecp5")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "design.v").write_text(design.verilog, encoding="utf-8")
-        yosys.run(
-            "read_verilog design.v",
-            f"hierarchy -top {design.top}",
-            "proc",
-            "flatten",
+        yosys.run_flat(
+            design.verilog,
+            design.top,
             "opt_clean -purge",
             TARGETS["ecp5"].command.format(top=design.top) + " -json design.json",
             folder=folder,

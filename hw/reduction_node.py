@@ -8,7 +8,7 @@ from golden.spec.sparse_chain import SparseChainConfig
 from hw.chain_control import beat_layout, name
 from hw.chain_slice import LaneSplitter, cascade_layout
 from hw.emit import add
-from hw.layouts import row_sum_layout, unstoppable
+from hw.layouts import copy_common, row_sum_layout, unstoppable
 from hw.mux import select
 
 
@@ -74,7 +74,7 @@ class ReductionNode(wiring.Component):
         m.d.sync += [
             taken.eq(select(code, dict(enumerate(self.taps)))),
             given.row.eq(tag.beat[:row_bits]),
-            *(given[field].eq(tag[field]) for field in ("strip", "first", "last")),
+            *copy_common(given, tag),
             given.sums.eq(splitter.sums),
             self.o.valid.eq(valid[1]),
         ]

@@ -125,21 +125,20 @@ def synthesise(design: Design, target: str) -> Resources:
     check_target(target)
     about = TARGETS[target]
     with tempfile.TemporaryDirectory() as name:
-        source, mapped = Path(name, "design.v"), Path(name, "mapped.json")
-        source.write_text(design.verilog, encoding="utf-8")
-        log = yosys.run(
-            f"read_verilog {source}",
-            f"hierarchy -top {design.top}",
-            "proc",
-            "flatten",
+        folder = Path(name)
+        log = yosys.run_flat(
+            design.verilog,
+            design.top,
             "opt_clean -purge",  # abc9 stops at names of wires that look like bits of others
             # What follows `check` would give cells new names, without their place in the design.
             f"{about.command.format(top=design.top)} -run begin:check",
             "blackbox =A:whitebox",
             f"select {design.top}",
-            f"write_json -selected {mapped}",
+            "write_json -selected mapped.json",
+            folder=folder,
         )
-        module = json.loads(mapped.read_text(encoding="utf-8"))["modules"][design.top]
+        mapped = json.loads((folder / "mapped.json").read_text(encoding="utf-8"))
+    module = mapped["modules"][design.top]
     return count(module, about, soft_multipliers(log))
 
 

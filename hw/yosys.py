@@ -15,6 +15,17 @@ for command in sys.argv[1:]:
 """
 
 
+def run_flat(verilog: str, top: str, *commands: str, folder: Path) -> str:
+    """Run the commands on module `top` of `verilog`, flattened, in `folder`; return the log.
+
+    Raises:
+        ToolError: a command failed; the message holds Yosys' last lines.
+    """
+    (folder / "design.v").write_text(verilog, encoding="utf-8")
+    begin = ("read_verilog design.v", f"hierarchy -top {top}", "proc", "flatten")
+    return run(*begin, *commands, folder=folder)
+
+
 def run(*commands: str, folder: Path | None = None) -> str:
     """Run the commands on one design, in `folder`, and return the log.
 

@@ -32,8 +32,10 @@ class Block:
         config: class of its configuration. component: class that is emitted.
         summary: one line for `nandu list`.
         contract: where its timing contract is, and what it says.
-        crosses: all that a random case may be; random_cases, coverage: of these.
-        run_cases: runs cases on the Verilog. verification: the module of the last four.
+        crosses: of a configuration: all combinations of mode, pauses, ... that a case may have.
+        random_cases: of a configuration, so many cases, from a seed.
+        coverage: of cases: the part of the crosses that they hit, 0 to 1.
+        run_cases: runs cases on the Verilog, and returns their results.
     """
 
     config: type[Any]

@@ -1,7 +1,5 @@
 """Which mutants of a block its bench does not see."""
 
-import re
-
 from hw.jobs import run_job
 from hw.mutation import mutate
 
@@ -18,8 +16,3 @@ def surviving(design, bench, cases, count=200, seed=1):
         _, results = run_job(mutants.design, bench, tried, [arrays] * len(left))
         left = [k for k, result in zip(left, results, strict=True) if not result["mismatches"]]
     return [mutants.faults[k - 1] for k in left]
-
-
-def unexplained(faults, reasons):
-    """Return the faults that match no pattern of `reasons`."""
-    return [fault for fault in faults if not any(re.fullmatch(why, fault) for why in reasons)]

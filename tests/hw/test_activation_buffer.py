@@ -1,15 +1,19 @@
 """The activation buffer in Verilator: every input, sum and cycle as they must be."""
 
+from functools import partial
+
+import lockstep_cases
 import numpy as np
 import pytest
-from surviving import surviving, unexplained
+from lockstep_cases import add_a_cycle, assert_exact, complete, flip_a_bit
+from mutation_trials import unexplained
+from surviving import surviving
 
 from golden.bit_packing import pack_fields
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw import cosim
 from hw.activation_buffer import OFFSETS, ActivationBuffer
 from hw.emit import emit
-from hw.jobs import pauses, run_job
 from hw.layouts import offset_layout, sweep_layout
 
 BENCH = "hw.benches.activation_buffer"
@@ -26,7 +30,7 @@ def designs():
     return {config: emit(ActivationBuffer, config) for config in CONFIGS}
 
 
-def a_case(config, jobs, seed=0, **pauses):
+def a_case(config, jobs, seed=0, **choices):
     """Return a case and its arrays; jobs are columns, sweeps and columns in a group."""
     random = np.random.default_rng(seed)
     lanes, m = config.products_per_dsp, config.m
@@ -50,45 +54,33 @@ def a_case(config, jobs, seed=0, **pauses):
     }
     contract = ActivationBuffer.cycles(config, [(number, sweeps) for number, sweeps, _ in jobs])
     case = {"name": str(jobs)[:60], "m": m, "sweeps": jobs, "contract_cycles": contract}
-    return {
-        "idle": False,
-        "stall": False,
-        "slow": "",
-        "reset_after": 0,
-        **case,
-        **pauses,
-    }, arrays
+    return complete(case, arrays, **choices)
+
+
+def random_jobs(config, random, most_inputs):
+    """A series of jobs, up to the largest that fit."""
+    deepest = config.activation_depth // config.m
+    jobs, inputs = [], 0
+    while not jobs or (inputs < most_inputs and random.random() < 0.8):
+        most = deepest if random.random() < 0.3 else min(deepest, 3)
+        columns, sweeps = int(random.integers(1, most + 1)), int(random.integers(1, 5))
+        jobs.append((columns, sweeps, int(random.integers(1, columns + 1))))
+        inputs += columns * sweeps * config.m
+    return jobs
 
 
 def random_cases(config, count, seed, most_inputs=1500):
-    """Return random series of jobs, up to the largest that fit, under all pauses."""
-    random = np.random.default_rng(seed)
-    deepest = config.activation_depth // config.m
-    cases = []
-    for number, choice in enumerate(pauses(count)):
-        jobs, inputs = [], 0
-        while not jobs or (inputs < most_inputs and random.random() < 0.8):
-            most = deepest if random.random() < 0.3 else min(deepest, 3)
-            columns, sweeps = int(random.integers(1, most + 1)), int(random.integers(1, 5))
-            jobs.append((columns, sweeps, int(random.integers(1, columns + 1))))
-            inputs += columns * sweeps * config.m
-        reset_after = int(random.integers(1, 60)) if random.random() < 0.3 else 0
-        cases.append(a_case(config, jobs, seed + number, reset_after=reset_after, **choice))
-    return cases
+    draw = partial(random_jobs, config, most_inputs=most_inputs)
+    return lockstep_cases.random_cases(partial(a_case, config), draw, count, seed)
 
 
-def run(design, cases, seed=0):
-    return run_job(design, BENCH, *zip(*cases, strict=True), seed=seed)
+def run(design, cases):
+    return lockstep_cases.run(design, BENCH, cases)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_random_jobs_are_exact(designs, config):
-    cases = random_cases(config, 24, seed=1)
-    passed, results = run(designs[config], cases, seed=1)
-    assert passed
-    for (case, _), result in zip(cases, results, strict=True):
-        waits = case["idle"] or case["stall"]
-        assert waits or result["cycles"] == case["contract_cycles"]
+    assert_exact(designs[config], BENCH, random_cases(config, 24, seed=1), seed=1)
 
 
 def test_short_jobs_and_sweeps_lose_no_cycle(designs):
@@ -135,16 +127,12 @@ def test_the_sums_never_overflow():
 
 @pytest.mark.parametrize("array", ["jobs", "inputs", "outputs", "offsets"])
 def test_a_flipped_bit_is_seen(designs, array):
-    case, arrays = a_case(CONFIG, [(3, 2, 2), (2, 1, 1)])
-    arrays[array][len(arrays[array]) // 2, 0] ^= 1
-    passed, _ = run(designs[CONFIG], [(case, arrays)])
+    passed, _ = run(designs[CONFIG], [flip_a_bit(a_case(CONFIG, [(3, 2, 2), (2, 1, 1)]), array)])
     assert not passed
 
 
 def test_a_contract_that_is_off_by_a_cycle_is_seen(designs, monkeypatch):
-    exact = ActivationBuffer.cycles
-    longer = staticmethod(lambda *job: exact(*job) + 1)
-    monkeypatch.setattr(ActivationBuffer, "cycles", longer)
+    add_a_cycle(monkeypatch, ActivationBuffer)
     _, (result,) = run(designs[CONFIG], [a_case(CONFIG, [(3, 2, 2)])])
     assert result["stall_cycles"] == -1
 

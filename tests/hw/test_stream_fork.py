@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from surviving import surviving, unexplained
+from mutation_trials import unexplained
+from surviving import surviving
 
 from golden.spec.errors import ConfigError
 from hw import cosim

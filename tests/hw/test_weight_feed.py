@@ -1,16 +1,20 @@
 """The weight feed in Verilator: every weight, index, pass and cycle as they must be."""
 
+from functools import partial
+
+import lockstep_cases
 import numpy as np
 import pytest
 import torch
-from surviving import surviving, unexplained
+from lockstep_cases import add_a_cycle, assert_exact, complete, flip_a_bit
+from mutation_trials import unexplained
+from surviving import surviving
 
 from golden.bit_packing import pack_bits, pack_fields
 from golden.spec.expansion import WEIGHT_WIDTHS
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw import cosim
 from hw.emit import emit
-from hw.jobs import pauses, run_job
 from hw.layouts import pass_layout, second_bits
 from hw.weight_feed import WeightFeed
 
@@ -64,7 +68,7 @@ class Streams:
         self.job = [bits - 1, len(row) // chain.lanes - 1]
 
 
-def a_case(config, segments, seed=0, **pauses):
+def a_case(config, segments, seed=0, **choices):
     """Return a case and its arrays; segments are bits and (beats, dense, two_rows) of each pass."""
     random = np.random.default_rng(seed)
     streams = [Streams(config, random, *segment) for segment in segments]
@@ -93,22 +97,17 @@ def a_case(config, segments, seed=0, **pauses):
         "depths": (config.weight_depth, config.index_depth, config.pass_depth),
         "contract_cycles": WeightFeed.cycles(n for _, passes in segments for n, *_ in passes),
     }
-    return {"idle": False, "stall": False, "reset_after": 0, **case, **pauses}, arrays
+    return complete(case, arrays, **choices)
 
 
-def random_cases(config, count, seed, most_beats=250):
-    """Return random segments of random passes, under all pauses; some are reset in mid-job."""
-    random = np.random.default_rng(seed)
-    cases = []
-    for number, choice in enumerate(pauses(count)):
-        segments, beats = [], 0
-        while not segments or beats < most_beats:
-            passes = [a_pass(config, random) for _ in range(random.integers(1, 8))]
-            beats += sum(n for n, *_ in passes)
-            segments.append((int(random.choice(WEIGHT_WIDTHS)), passes))
-        reset_after = int(random.integers(1, 50)) if random.random() < 0.3 else 0
-        cases.append(a_case(config, segments, seed + number, reset_after=reset_after, **choice))
-    return cases
+def random_segments(config, random, most_beats):
+    """Segments of random passes."""
+    segments, beats = [], 0
+    while not segments or beats < most_beats:
+        passes = [a_pass(config, random) for _ in range(random.integers(1, 8))]
+        beats += sum(n for n, *_ in passes)
+        segments.append((int(random.choice(WEIGHT_WIDTHS)), passes))
+    return segments
 
 
 def a_pass(config, random):
@@ -117,18 +116,18 @@ def a_pass(config, random):
     return int(random.choice(config.chain.beats_of_pass)), dense, two_rows
 
 
-def run(design, cases, seed=0):
-    return run_job(design, BENCH, *zip(*cases, strict=True), seed=seed)
+def random_cases(config, count, seed, most_beats=250):
+    draw = partial(random_segments, config, most_beats=most_beats)
+    return lockstep_cases.random_cases(partial(a_case, config), draw, count, seed)
+
+
+def run(design, cases):
+    return lockstep_cases.run(design, BENCH, cases)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_random_passes_are_exact(designs, config):
-    cases = random_cases(config, 24, seed=1)
-    passed, results = run(designs[config], cases, seed=1)
-    assert passed
-    for (case, _), result in zip(cases, results, strict=True):
-        waits = case["idle"] or case["stall"]
-        assert waits or result["cycles"] == case["contract_cycles"]
+    assert_exact(designs[config], BENCH, random_cases(config, 24, seed=1), seed=1)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -159,15 +158,13 @@ def test_the_contract():
 
 @pytest.mark.parametrize("array", ["i_job", "i_word", "i_index", "i_pass", "o_weight", "o_pass"])
 def test_a_flipped_bit_is_seen(designs, array):
-    case, arrays = a_case(CONFIG, [(4, [(8, False, False)] * 9)])
-    arrays[array][len(arrays[array]) // 2, 0] ^= 1
-    passed, _ = run(designs[CONFIG], [(case, arrays)])
+    case = a_case(CONFIG, [(4, [(8, False, False)] * 9)])
+    passed, _ = run(designs[CONFIG], [flip_a_bit(case, array)])
     assert not passed
 
 
 def test_a_contract_that_is_off_by_a_cycle_is_seen(designs, monkeypatch):
-    exact = WeightFeed.cycles
-    monkeypatch.setattr(WeightFeed, "cycles", staticmethod(lambda beats: exact(beats) + 1))
+    add_a_cycle(monkeypatch, WeightFeed)
     _, (result,) = run(designs[CONFIG], [a_case(CONFIG, [(4, [(8, False, False)])])])
     assert result["stall_cycles"] == -1
 
