@@ -91,6 +91,11 @@ class Passes:
         """The beat with which each pass begins, int64 [passes]."""
         return np.cumsum(self.n) - self.n
 
+    @property
+    def column_number(self) -> np.ndarray:
+        """Each pass's column, counted through all tiles, int64 [passes]."""
+        return self.tile * self.columns + self.column
+
     def finished_rows(self) -> np.ndarray:
         """Return the matrix rows whose sums leave with each `last` pass, in their order.
 

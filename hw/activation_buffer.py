@@ -24,8 +24,11 @@ OFFSETS = 32
 JOB_CYCLES = 1
 """Cycles from a job taken to its first input taken."""
 
-READ_CYCLES = 3
-"""Cycles from an input taken to the same input offered: written, read from memory, registered."""
+READ_AHEAD = 2
+"""Cycles from an input's read to the same input offered: read from memory, registered."""
+
+READ_CYCLES = 1 + READ_AHEAD
+"""Cycles from an input taken to the same input offered: written, then read."""
 
 OFFSET_CYCLES = 2
 """Cycles from a group's last activation given to the sum offered: registered, into the queue."""

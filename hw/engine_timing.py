@@ -12,15 +12,20 @@ from golden.matrix_engine import Sweep
 from golden.passes import Passes
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw.accumulator_bank import AccumulatorBank
-from hw.activation_buffer import JOB_CYCLES, OFFSET_CYCLES, READ_CYCLES
+from hw.activation_buffer import JOB_CYCLES, OFFSET_CYCLES, READ_AHEAD, READ_CYCLES
 from hw.group_scale import STAGES
 from hw.sparse_chain import SparseChain
 
-READ_AHEAD = 3
-"""Inputs that an activation buffer has read before the chain takes them."""
-
 COLLECT_CYCLES = 1
 """Cycles from a row offered by its bank to the same row offered to the group scale."""
+
+
+def columns_of(passes: Passes) -> tuple[list[int], list[bool]]:
+    """Return the columns of all tiles: where the passes of each begin, and which end a group."""
+    number = passes.column_number
+    bounds = np.searchsorted(number, np.arange(number[-1] + 2))
+    group = passes.tile[bounds[:-1]] * passes.groups + passes.group[bounds[:-1]]
+    return bounds.tolist(), np.append(np.diff(group) != 0, True).tolist()
 
 
 class _Chain:
@@ -34,11 +39,7 @@ class _Chain:
     def __init__(self, config: MatrixEngineConfig, passes: Passes) -> None:
         self.config = config
         self.loaded = self.done = self.done_before = self.scaled = 0
-        number = passes.tile * passes.columns + passes.column
-        bounds = np.searchsorted(number, np.arange(number[-1] + 2))
-        group = passes.tile[bounds[:-1]] * passes.groups + passes.group[bounds[:-1]]
-        self._ends_group = np.append(np.diff(group) != 0, True).tolist()
-        self._bounds = bounds.tolist()
+        self._bounds, self._ends_group = columns_of(passes)
         self._n, self._last = passes.n.tolist(), passes.last.tolist()
         # When the present group's sum of activations is known, and whose rows wait for it.
         self._offset: int | None = None
@@ -110,5 +111,5 @@ def engine_cycles(
                     unit.column(number, written + inputs)
                 number += 1
             written += sweep.columns * config.m
-            released.append(max(unit.loaded for unit in units) - READ_AHEAD + 1)
+            released.append(max(unit.loaded for unit in units) - READ_AHEAD)
     return max(unit.scaled for unit in units) + STAGES

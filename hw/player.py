@@ -59,21 +59,6 @@ class Trace:
         """Return the cycles in which a payload passed, int64 [payloads]."""
         return np.flatnonzero(self.valid[stream] & self.ready[stream])
 
-    def paused(self) -> np.ndarray:
-        """Return the cycles in which a stream may have kept the design waiting, bool [cycles].
-
-        A source with payloads left offers none, or a sink does not take what is offered.
-        """
-        waits = np.zeros(len(next(iter(self.valid.values()))), bool)
-        for stream, valid in self.valid.items():
-            ready = self.ready[stream]
-            if stream in self.outputs:
-                waits |= valid & ~ready
-            elif valid.any():
-                last = np.flatnonzero(valid)[-1]
-                waits[:last] |= ~valid[:last]
-        return waits
-
 
 @dataclass(frozen=True)
 class _Stream:

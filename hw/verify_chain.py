@@ -4,9 +4,10 @@ The chain's matrix is multiplied with one token in each lane, or with one token 
 rows share an activation (`two_rows`). All cases of a call run in one start of the simulator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from hw.random_matrices import pattern_of, patterns, random_matrix, random_opera
 from hw.sparse_chain import SparseChain
 
 INPUTS = ("i_activation", "i_pass", "i_weight")
+
+_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,17 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What happened in one case, from the log of its handshakes, beside the contract.
+    """What happened in one case of a chain or an engine, from the log of its handshakes.
 
     Attributes:
-        products: products with a kept weight and a token; lanes: products the chain can do per
+        products: products with a kept weight and a token; lanes: products that can be done per
             cycle.
-        cycles: from the first activation taken to the last sums given.
-        contract_cycles: `SparseChain.cycles` without a stall.
-        stall_cycles: what the counted stalls of the sources add to the contract.
-        unexplained: cycles in which the chain did not take what it should have.
-        compared, mismatches: sums compared with golden, and how many differ.
+        cycles: from the first input offered to the last output given.
+        contract_cycles: what the timing contract says, without a stall.
+        stall_cycles: what the counted stalls of sources and sinks add to the contract.
+        unexplained: of a chain, cycles in which it did not take what it should have; of an engine
+            whose streams pause, handshakes in other cycles than follow from the stalls.
+        compared, mismatches: outputs compared with golden, and how many differ.
     """
 
     name: str
@@ -81,7 +85,7 @@ class CaseResult:
 
     @property
     def passed(self) -> bool:
-        """True when every sum is golden's and every cycle is the contract's or a stall's."""
+        """True when every output is golden's and every cycle is the contract's or a stall's."""
         expected = self.contract_cycles + self.stall_cycles
         return self.mismatches == 0 and self.unexplained == 0 and self.cycles == expected
 
@@ -106,16 +110,25 @@ def run_cases(
         ConfigError: there is no case, or two cases differ in their configuration.
         ToolError: a tool is missing or broke off.
     """
-    configs = {case.config for case in cases}
-    if len(configs) != 1:
-        raise ConfigError(f"the cases have {len(configs)} configurations; one is needed")
-    (config,) = configs
+    config = one_configuration(case.config for case in cases)
     design = design or emit(SparseChain, config, target=target)
     jobs = [make_passes(case.matrix, config, two_rows=case.two_rows) for case in cases]
     random = np.random.default_rng(seed)
     played = [_play(case, passes, random) for case, passes in zip(cases, jobs, strict=True)]
     traces = player.play(design, played, waves=waves, progress=progress)
     return [_judge(*about) for about in zip(cases, jobs, traces, strict=True)]
+
+
+def one_configuration(configs: Iterable[_Config]) -> _Config:
+    """Return the configuration that all cases have.
+
+    Raises:
+        ConfigError: there is no case, or two cases differ in their configuration.
+    """
+    found = set(configs)
+    if len(found) != 1:
+        raise ConfigError(f"the cases have {len(found)} configurations; one is needed")
+    return found.pop()
 
 
 def random_cases(config: SparseChainConfig, count: int, seed: int) -> list[Case]:
@@ -189,7 +202,7 @@ def _judge(case: Case, passes: Passes, trace: player.Trace) -> CaseResult:
         mismatches += wrong
         if wrong and not first_mismatch:
             first_mismatch = f"node {group}: {wrong} of {len(expected)} rows differ"
-    beats = np.bincount(_column_number(passes), weights=passes.n).astype(int).tolist()
+    beats = np.bincount(passes.column_number, weights=passes.n).astype(int).tolist()
     last = max(trace.transfers(f"o__{g}")[-1:].max(initial=0) for g in range(config.groups))
     start = int(np.argmax(trace.valid["i_activation"]))
     stalls, unexplained = _stalls(config, passes, trace)
@@ -247,11 +260,6 @@ def kept_weights(passes: Passes, matrix: SparseMatrix) -> np.ndarray:
     return kept
 
 
-def _column_number(passes: Passes) -> np.ndarray:
-    """Return each pass's column, counted through all tiles."""
-    return passes.tile * passes.columns + passes.column
-
-
 def _stalls(
     config: SparseChainConfig, passes: Passes, trace: player.Trace
 ) -> tuple[dict[str, list[int]], int]:
@@ -261,7 +269,7 @@ def _stalls(
     before is done; its beats, when its activations are in and the column before is done.
     """
     loads, weights = trace.transfers("i_activation"), trace.transfers("i_weight")
-    ends = np.cumsum(np.bincount(_column_number(passes), weights=passes.n).astype(int))
+    ends = np.cumsum(np.bincount(passes.column_number, weights=passes.n).astype(int))
     if len(loads) != config.m * len(ends) or len(weights) != ends[-1]:
         return {}, 1  # the chain has stopped, or takes too much
     loads = loads.reshape(-1, config.m)

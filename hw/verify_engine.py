@@ -15,13 +15,13 @@ from golden.bit_packing import pack_fields
 from golden.matrix_engine import Mode, chain_passes, reference_outputs, sweeps
 from golden.passes import Passes
 from golden.sparse_matrix import SparseMatrix
-from golden.spec.errors import ConfigError
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw import cosim, payloads, player
 from hw.emit import Design, emit
+from hw.engine_stalls import transfers
 from hw.engine_timing import engine_cycles
 from hw.matrix_engine import MatrixEngine
-from hw.verify_chain import kept_weights
+from hw.verify_chain import CaseResult, kept_weights, one_configuration
 
 
 @dataclass(frozen=True)
@@ -64,42 +64,6 @@ class Case:
         return -(-len(self.activations) // self.tokens_at_once)
 
 
-@dataclass(frozen=True)
-class CaseResult:
-    """What happened in one case, from the log of its handshakes, beside the contract.
-
-    Attributes:
-        products: products with a kept weight and a token, of the passes that were taken; lanes:
-            products the engine can do per cycle.
-        cycles: from the first sweep offered to the last output given.
-        contract_cycles: `MatrixEngine.cycles`, for no stalls.
-        stall_cycles: what there are more, because streams paused; paused_cycles: cycles in which
-            one did. Buffers hide some of these, so there may be fewer of the former.
-        compared, mismatches: outputs compared with golden, and how many payloads differ.
-    """
-
-    name: str
-    products: int
-    lanes: int
-    cycles: int
-    contract_cycles: int
-    stall_cycles: int
-    paused_cycles: int
-    compared: int
-    mismatches: int
-    first_mismatch: str = ""
-
-    @property
-    def utilisation(self) -> float:
-        """Useful products / (lanes x cycles)."""
-        return self.products / (self.lanes * self.cycles)
-
-    @property
-    def passed(self) -> bool:
-        """True when every output is golden's, and a cycle beyond the contract has its pause."""
-        return self.mismatches == 0 and 0 <= self.stall_cycles <= self.paused_cycles
-
-
 def run_cases(
     cases: Sequence[Case],
     *,
@@ -120,10 +84,7 @@ def run_cases(
         ConfigError: there is no case, or two cases differ in their configuration.
         ShapeError: a case does not fit the engine. ToolError: a tool is missing or broke off.
     """
-    configs = {case.config for case in cases}
-    if len(configs) != 1:
-        raise ConfigError(f"the cases have {len(configs)} configurations; one is needed")
-    (config,) = configs
+    config = one_configuration(case.config for case in cases)
     design = design or emit(MatrixEngine, config, target=target)
     random = np.random.default_rng(seed)
     jobs = [_Job(case) for case in cases]
@@ -178,19 +139,36 @@ class _Job:
         ends = [trace.transfers(f"o__{c}")[-1:].max(initial=0) for c in range(config.chains)]
         different = self.chains if case.mode is Mode.MATRIX_VECTOR else self.chains[:1]
         contract = engine_cycles(config, different, self.sweeps, case.batches)
-        cycles = int(max(ends)) + 1 - start
+        stalls, unexplained = 0, 0
+        if case.idle or case.stall:
+            cycles, unexplained = self._follow(trace, start)
+            stalls = cycles - contract
         return CaseResult(
             case.name,
             self._products(trace),
             config.lanes,
-            cycles,
+            int(max(ends)) + 1 - start,
             contract,
-            cycles - contract,
-            int(trace.paused()[start : start + cycles].sum()),
+            stalls,
+            unexplained,
             len(case.activations) * case.matrix.rows,
             sum(wrong.values()),
             f"chain {bad[0]}: {wrong[bad[0]]} of its outputs differ" if bad else "",
         )
+
+    def _follow(self, trace: player.Trace, start: int) -> tuple[int, int]:
+        """Return the cycles with the log's waits, and how many handshakes are not where they lead.
+
+        Args:
+            start: the cycle in which the first sweep was offered.
+        """
+        case = self.case
+        expected = transfers(case.config, self.chains, self.sweeps, case.batches, case.mode, trace)
+        unexplained = 0
+        for stream, when in expected.items():
+            seen = trace.transfers(stream)[: len(when)] - start
+            unexplained += len(when) - int((seen == when[: len(seen)]).sum())
+        return 1 + max(when[-1] for name, when in expected.items() if name[0] == "o"), unexplained
 
     def _weights(self, passes: Passes) -> dict[str, np.ndarray]:
         case, config = self.case, self.case.config

@@ -85,7 +85,7 @@ def make_run(name, cycles):
         cycles=cycles,
         contract_cycles=cycles,
         stall_cycles=0,
-        paused_cycles=0,
+        unexplained=0,
         compared=384,
         mismatches=0,
     )
