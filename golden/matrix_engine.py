@@ -75,6 +75,21 @@ def deal_strips(work: np.ndarray, chains: int, *, two_rows: bool = False) -> np.
     return np.sort(dealt.T, axis=1)
 
 
+def output_rows(passes: Passes, config: MatrixEngineConfig, mode: Mode) -> np.ndarray:
+    """Return the matrix row in each lane of each beat of a chain's finished sums.
+
+    In MATRIX_MATRIX all lanes have the same row. In MATRIX_VECTOR both lanes have the same token;
+    there lane 1 has a row of a second strip, with `two_rows`, or else of the strip's second half.
+
+    Returns:
+        int64 [passes marked `last`, beats, lanes]; numbers beyond the matrix's rows are of zeros.
+    """
+    rows = passes.finished_rows()
+    if mode is Mode.MATRIX_VECTOR and config.pairs_rows and not passes.shares_activations:
+        return rows.reshape(len(rows), 2, -1).transpose(0, 2, 1)
+    return np.broadcast_to(rows, (*rows.shape[:2], config.products_per_dsp))
+
+
 def sweeps(passes: Passes, group_size: int, config: MatrixEngineConfig) -> list[Sweep]:
     """Return the jobs of a chain's activation buffer, in their order, for one token in each lane.
 

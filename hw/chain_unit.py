@@ -51,9 +51,10 @@ class ChainUnit(wiring.Component):
     a strip's group begins only while these have room for one more strip.
 
     Members:
+        matrix_vector: all lanes have the same token; may change only while nothing is in the unit.
         i_sweep ... i_scale: see `unit_streams`.
-        o: stream of `output_layout`: the outputs of each strip, row by row, when its last group is
-            finished.
+        o: stream of `output_layout`: the outputs of each strip, row by row (or pair by pair), when
+            its last group is finished.
     """
 
     simulated_apart = True
@@ -62,7 +63,8 @@ class ChainUnit(wiring.Component):
     def __init__(self, config: MatrixEngineConfig) -> None:
         self.config = config
         inputs = {name: In(signature) for name, signature in unit_streams(config).items()}
-        super().__init__({**inputs, "o": Out(stream.Signature(output_layout(config)))})
+        output = Out(stream.Signature(output_layout(config)))
+        super().__init__({"matrix_vector": In(1), **inputs, "o": output})
 
     @property
     def module_name(self) -> str:
@@ -84,7 +86,7 @@ class ChainUnit(wiring.Component):
         connect(m, weights.o_weight, chain.i_weight)
         connect(m, activations.o_offset, scale.i_offset)
         connect(m, collector.o, scale.i_row)
-        self._issue(m, platform, weights.o_pass, chain.i_pass, scale.i_tag)
+        self._issue(m, platform, weights.o_pass, chain.i_pass, collector.i_tag)
         for group in range(config.chain.groups):
             bank = add(m, platform, f"bank_{group}", AccumulatorBank, config)
             m.d.comb += [
@@ -114,7 +116,9 @@ class ChainUnit(wiring.Component):
             tags.o.ready.eq(tag.ready),
         ]
         queued = layout(tags.i.payload)
-        m.d.comb += [queued[field].eq(work[field]) for field in ("strip", "two_rows", "end_group")]
+        m.d.comb += [queued[field].eq(work[field]) for field in ("strip", "end_group")]
+        if self.config.pairs_rows:
+            m.d.comb += queued.paired.eq(self.matrix_vector & ~work.two_rows)
         m.d.sync += room.eq(room - finishes + (tag.valid & tag.ready))
 
 

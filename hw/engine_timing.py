@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from golden.matrix_engine import Sweep
+from golden.matrix_engine import Mode, Sweep, output_rows
 from golden.passes import Passes
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw.accumulator_bank import AccumulatorBank
@@ -36,8 +36,9 @@ class _Chain:
             before. scaled: the rows of finished groups.
     """
 
-    def __init__(self, config: MatrixEngineConfig, passes: Passes) -> None:
+    def __init__(self, config: MatrixEngineConfig, passes: Passes, mode: Mode) -> None:
         self.config = config
+        self._rows = output_rows(passes, config, mode).shape[1]  # or pairs of rows, of a strip
         self.loaded = self.done = self.done_before = self.scaled = 0
         self._bounds, self._ends_group = columns_of(passes)
         self._n, self._last = passes.n.tolist(), passes.last.tolist()
@@ -71,7 +72,7 @@ class _Chain:
         if ahead >= 0:
             now = max(now, self._drained[ahead])
         last_row = now + beats - 1 + SparseChain.latency(config.chain) + AccumulatorBank.cycles()
-        self._waiting.append(last_row - (config.chain_length - 1) + COLLECT_CYCLES)
+        self._waiting.append(last_row - (self._rows - 1) + COLLECT_CYCLES)
         self._scale_rows()
         return now
 
@@ -80,13 +81,18 @@ class _Chain:
         if self._offset is None:
             return
         for first_row in self._waiting:
-            self.scaled = max(self.scaled, first_row, self._offset) + self.config.chain_length
-            self._drained.append(self.scaled)
+            self.scaled = max(self.scaled, first_row, self._offset) + self._rows
+            # The last row left its bank a cycle before it was scaled.
+            self._drained.append(self.scaled - COLLECT_CYCLES)
         self._waiting.clear()
 
 
 def engine_cycles(
-    config: MatrixEngineConfig, chains: Sequence[Passes], sweeps: Sequence[Sweep], batches: int = 1
+    config: MatrixEngineConfig,
+    chains: Sequence[Passes],
+    sweeps: Sequence[Sweep],
+    batches: int = 1,
+    mode: Mode = Mode.MATRIX_MATRIX,
 ) -> int:
     """Return the cycles from the first sweep offered to the last output given, both counted.
 
@@ -94,8 +100,9 @@ def engine_cycles(
         chains: the passes of each chain that differs from the others. They share the activations.
         sweeps: jobs of the activation buffers for one batch of tokens.
         batches: times that all is done, with other tokens.
+        mode: how the chains share the work.
     """
-    units = [_Chain(config, passes) for passes in chains]
+    units = [_Chain(config, passes, mode) for passes in chains]
     taken = written = 0
     released = [0, 0]
     for _ in range(batches):

@@ -25,8 +25,7 @@ from golden.spec.dsp48e2 import P_BITS, Dsp48e2Config, ZSource
 from golden.spec.matrix_engine import ZERO_BITS, MatrixEngineConfig
 from hw.dsp48e2 import Dsp48e2
 from hw.emit import add
-from hw.layouts import offset_layout, output_layout, row_tag_layout, scale_layout
-from hw.row_collector import strip_row_layout
+from hw.layouts import offset_layout, output_layout, scale_layout, strip_row_layout
 
 OFFSET_SLICE = Dsp48e2Config(areg=1, adreg=1, breg=2, creg=1, pre_adder="subtract", z=(ZSource.C,))
 """P = C + (0 - A) * B: a sum less its zero point's part."""
@@ -51,14 +50,13 @@ the buffer when it is read, a cycle before it is needed."""
 class GroupScale(wiring.Component):
     """One chain's scales, zero points, global buffer and requantisation.
 
-    Throughput: one row per cycle. Latency: `cycles`. A row is taken when its scale, its strip's tag
-    and its group's offset are offered too. It may come again `MIN_DISTANCE` rows later.
+    Throughput: one row, or pair of rows, per cycle. Latency: `cycles`. A row is taken when its
+    scale and its group's offset are offered too. It may come again `MIN_DISTANCE` rows later.
 
     Members:
         i_row: stream of `strip_row_layout`.
-        i_tag: stream of `row_tag_layout`; one beat per strip, taken with the strip's last row.
-        i_offset: stream of `offset_layout`; one beat per scale group, taken with the last row of
-            its last strip. With `two_rows` only lane 0 counts.
+        i_offset: stream of `offset_layout`; one beat per scale group, taken with the group's last
+            row.
         i_scale: stream of `scale_layout`, one beat per row.
         o: stream of `output_layout`, one beat per row whose scale has `last`.
     """
@@ -68,7 +66,6 @@ class GroupScale(wiring.Component):
         super().__init__(
             {
                 "i_row": In(stream.Signature(strip_row_layout(config))),
-                "i_tag": In(stream.Signature(row_tag_layout(config))),
                 "i_offset": In(stream.Signature(offset_layout(config))),
                 "i_scale": In(stream.Signature(scale_layout(config))),
                 "o": Out(stream.Signature(output_layout(config))),
@@ -94,20 +91,19 @@ class GroupScale(wiring.Component):
         """Handshakes, the control beside a row, the global buffer, and the lanes."""
         m = Module()
         config = self.config
-        row, tag, scale = self.i_row.payload, self.i_tag.payload, self.i_scale.payload
-        advance, begin, end_strip = Signal(), Signal(), Signal()
-        sources = (self.i_row, self.i_tag, self.i_offset, self.i_scale)
+        row, scale = self.i_row.payload, self.i_scale.payload
+        advance, begin = Signal(), Signal()
+        sources = (self.i_row, self.i_offset, self.i_scale)
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             begin.eq(advance & Cat(source.valid for source in sources).all()),
-            end_strip.eq(begin & (row.row == config.chain_length - 1)),
             *(self.i_row.ready.eq(begin), self.i_scale.ready.eq(begin)),
-            *(self.i_tag.ready.eq(end_strip), self.i_offset.ready.eq(end_strip & tag.end_group)),
+            self.i_offset.ready.eq(begin & row.end_group),
         ]
         writes = delay(m, advance, "writes", begin & ~scale.last, AT_TOTAL, reset=True)
         gives = delay(m, advance, "gives", begin & scale.last, STAGES, reset=True)
         first = delay(m, advance, "first", scale.first, AT_BEFORE)
-        address = delay(m, advance, "address", Cat(row.row, tag.strip), AT_TOTAL)
+        address = delay(m, advance, "address", Cat(row.row, row.strip), AT_TOTAL)
 
         m.submodules.buffer = buffer = memory.Memory(
             shape=data.ArrayLayout(signed(P_BITS), config.products_per_dsp),
@@ -123,10 +119,9 @@ class GroupScale(wiring.Component):
         for lane in range(config.products_per_dsp):
             total = add(m, platform, f"lane_{lane}", ScaleLane, config)
             rounding = add(m, platform, f"rounding_{lane}", Requantise, config)
-            own, shared = self.i_offset.payload[lane], self.i_offset.payload[0]
             m.d.comb += [
                 *(total.advance.eq(advance), rounding.advance.eq(advance)),
-                total.offset.eq(Mux(tag.two_rows, shared, own) if lane else own),
+                total.offset.eq(self.i_offset.payload[lane]),
                 *(total.zero.eq(scale.zero[lane]), total.sum.eq(row.sums[lane])),
                 *(total.scale.eq(scale.scale[lane]), total.first.eq(first[-1])),
                 *(total.before.eq(read.data[lane]), write.data[lane].eq(total.total)),

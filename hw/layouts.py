@@ -94,15 +94,37 @@ def group_sums_layout(config: MatrixEngineConfig) -> data.ArrayLayout:
 
 
 def row_tag_layout(config: MatrixEngineConfig) -> data.StructLayout:
-    """What goes with the `chain_length` rows of one strip's finished group.
+    """What goes with the rows of one strip's finished group.
 
-    `end_group`: no other strip of this group follows.
+    Fields:
+        strip: the strip's address.
+        paired: the strip's two halves leave side by side, each in a lane. Always 0 unless the
+            configuration `pairs_rows`.
+        end_group: no other strip of this group follows.
     """
     return data.StructLayout(
         {
             "strip": unsigned((config.strips - 1).bit_length()),
-            "two_rows": unsigned(1),
+            "paired": unsigned(1),
             "end_group": unsigned(1),
+        }
+    )
+
+
+def strip_row_layout(config: MatrixEngineConfig) -> data.StructLayout:
+    """A row's group sums in each lane, or those of a pair of rows.
+
+    Fields:
+        row, strip: the row's number in its strip, of a pair the second one's, and the strip's
+            address: together the place in the global buffer.
+        end_group: the last row of the scale group.
+    """
+    return data.StructLayout(
+        {
+            "row": unsigned(config.chain_length.bit_length() - 1),
+            "strip": unsigned((config.strips - 1).bit_length()),
+            "end_group": unsigned(1),
+            "sums": group_sums_layout(config),
         }
     )
 
@@ -113,7 +135,7 @@ def offset_layout(config: MatrixEngineConfig) -> data.ArrayLayout:
 
 
 def scale_layout(config: MatrixEngineConfig) -> data.StructLayout:
-    """One beat per row and group: scale and zero point in each lane.
+    """One beat per row, or pair of rows, and group: scale and zero point in each lane.
 
     `first`, `last`: the row's first and last group; with the last one its output leaves.
     """
@@ -129,7 +151,7 @@ def scale_layout(config: MatrixEngineConfig) -> data.StructLayout:
 
 
 def output_layout(config: MatrixEngineConfig) -> data.ArrayLayout:
-    """One row's requantised outputs, in each lane."""
+    """The requantised outputs of a row, or pair of rows, in each lane."""
     return data.ArrayLayout(signed(config.output_bits), config.products_per_dsp)
 
 

@@ -1,6 +1,6 @@
 """The matrix engine: sparse chains side by side, which share their tokens or their weights."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,15 +16,15 @@ class MatrixEngine(wiring.Component):
     """`config.chains` units, and what distributes their streams.
 
     In a matrix-matrix product (and so in a block of SDDMM) every unit has tokens of its own and all
-    have the same weights; in a matrix-vector product all have the same token and every unit has
-    rows of its own. What all units share comes from the first of the streams; the others are then
-    not taken.
+    have the same weights; in a matrix-vector product all have the same token, in every lane, and
+    every unit has rows of its own. What all units share comes from the first of the streams; the
+    others are then not taken.
 
     Members:
         matrix_vector: the mode; may change only while nothing is in the engine.
         i_sweep: jobs of all activation buffers.
         i_activation, i_segment, i_word, i_index, i_pass, i_scale: a stream for each unit; see
-            `hw.chain_unit.unit_streams`.
+            `hw.chain_unit.unit_streams`. Of a matrix-vector product's activations lane 0 counts.
         o: a stream of `output_layout` from each unit.
     """
 
@@ -53,6 +53,7 @@ class MatrixEngine(wiring.Component):
             add(m, platform, f"unit_{c}", ChainUnit, config, o=self.o[c])
             for c in range(config.chains)
         ]
+        m.d.comb += [unit.matrix_vector.eq(self.matrix_vector) for unit in units]
         for key in streams:
             sources = [self.i_sweep] if key == "i_sweep" else getattr(self, key)
             width = len(sources[0].payload.as_value())
@@ -60,8 +61,12 @@ class MatrixEngine(wiring.Component):
             broadcast = {"i_sweep": 1, "i_activation": self.matrix_vector}
             m.d.comb += fork.broadcast.eq(broadcast.get(key, ~self.matrix_vector))
             for source, entry in zip(sources, fork.i, strict=False):
+                payload = source.payload.as_value()
+                if key == "i_activation":
+                    token = source.payload[0].as_unsigned().replicate(config.products_per_dsp)
+                    payload = Mux(self.matrix_vector, token, payload)
                 m.d.comb += [
-                    entry.payload.eq(source.payload.as_value()),
+                    entry.payload.eq(payload),
                     entry.valid.eq(source.valid),
                     source.ready.eq(entry.ready),
                 ]

@@ -12,7 +12,7 @@ from amaranth.lib import data
 
 from golden.bit_packing import pack_fields
 from golden.chain_memory import index_beats, packed_weights, weight_beats
-from golden.matrix_engine import Sweep
+from golden.matrix_engine import Mode, Sweep, output_rows
 from golden.passes import Passes
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.sparse_chain import SparseChainConfig
@@ -103,20 +103,24 @@ def of_indices(passes: Passes) -> np.ndarray:
 
 
 def of_scales(
-    passes: Passes, scales: torch.Tensor, zeros: torch.Tensor, config: MatrixEngineConfig
+    passes: Passes,
+    scales: torch.Tensor,
+    zeros: torch.Tensor,
+    config: MatrixEngineConfig,
+    mode: Mode,
 ) -> np.ndarray:
     """Return the scales and zero points in the order in which rows finish their groups.
 
     Args:
         scales, zeros: integers [rows, groups]; rows beyond the matrix get 0.
     """
-    rows = passes.finished_rows()
-    group = np.repeat(passes.group[passes.last], config.chain_length)
-    lanes = (len(group), config.products_per_dsp)
+    rows = output_rows(passes, config, mode)
+    group = np.repeat(passes.group[passes.last], rows.shape[1])
+    rows = rows.reshape(len(group), -1)
 
     def each(values: torch.Tensor) -> np.ndarray:
         beyond = torch.nn.functional.pad(values, (0, 0, 0, int(rows.max()) + 1)).numpy()
-        return np.broadcast_to(beyond[rows.reshape(len(group), -1), group[:, None]], lanes)
+        return beyond[rows, group[:, None]]
 
     return of_struct(
         scale_layout(config),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from golden.bit_packing import pack_fields
-from golden.matrix_engine import Mode, chain_passes, reference_outputs, sweeps
+from golden.matrix_engine import Mode, chain_passes, output_rows, reference_outputs, sweeps
 from golden.passes import Passes
 from golden.sparse_matrix import SparseMatrix
 from golden.spec.matrix_engine import MatrixEngineConfig
@@ -138,7 +138,7 @@ class _Job:
         start = int(np.argmax(trace.valid["i_sweep"]))
         ends = [trace.transfers(f"o__{c}")[-1:].max(initial=0) for c in range(config.chains)]
         different = self.chains if case.mode is Mode.MATRIX_VECTOR else self.chains[:1]
-        contract = engine_cycles(config, different, self.sweeps, case.batches)
+        contract = engine_cycles(config, different, self.sweeps, case.batches, case.mode)
         stalls, unexplained = 0, 0
         if case.idle or case.stall:
             cycles, unexplained = self._follow(trace, start)
@@ -177,7 +177,7 @@ class _Job:
             "i_word": payloads.of_words(passes, config),
             "i_index": payloads.of_indices(passes),
             "i_pass": payloads.of_passes(passes),
-            "i_scale": payloads.of_scales(passes, case.scales, case.zeros, config),
+            "i_scale": payloads.of_scales(passes, case.scales, case.zeros, config, case.mode),
         }
 
     def _tokens(self, chain: int, batch: int) -> torch.Tensor:
@@ -210,17 +210,15 @@ class _Job:
         expected = []
         for chain, passes in enumerate(self.chains):
             done = passes.group[passes.last] == passes.groups - 1
-            rows = passes.finished_rows()[done].reshape(-1, passes.strips.shape[2])
+            rows = output_rows(passes, config, case.mode)[done].reshape(-1, config.products_per_dsp)
             given = np.zeros((case.batches, len(rows), config.products_per_dsp), np.int64)
             for batch in range(case.batches):
-                first = batch * case.tokens_at_once
-                first += 0 if case.mode is Mode.MATRIX_VECTOR else chain * config.products_per_dsp
                 for lane in range(config.products_per_dsp):
-                    token = first if passes.shares_activations else first + lane
-                    if lane and case.mode is Mode.MATRIX_VECTOR and not passes.shares_activations:
-                        continue
+                    token = batch * case.tokens_at_once
+                    if case.mode is Mode.MATRIX_MATRIX:
+                        token += chain * config.products_per_dsp + lane
                     if token < len(outputs):
-                        row = rows[:, lane % rows.shape[1]]
+                        row = rows[:, lane]
                         inside = row < case.matrix.rows
                         given[batch, inside, lane] = outputs[token, row[inside]]
             expected.append(pack_fields((given.reshape(-1, given.shape[2]), config.output_bits)))

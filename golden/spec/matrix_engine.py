@@ -113,6 +113,14 @@ class MatrixEngineConfig:
         return self.strips * self.chain_length
 
     @property
+    def pairs_rows(self) -> bool:
+        """Whether rows leave a sparse matrix-vector product in pairs, one in each lane.
+
+        The two are of different DSP groups, since a group's sums come one after the other.
+        """
+        return self.products_per_dsp == 2 and self.chain.groups > 1
+
+    @property
     def max_group_inputs(self) -> int:
         """Most inputs of a scale group: no sum of (weight - zero point) * activation overflows.
 
