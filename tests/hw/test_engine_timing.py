@@ -19,6 +19,7 @@ from hw.sparse_chain import SparseChain
 from hw.weight_feed import LATENCY
 
 CONFIG = MatrixEngineConfig()
+ALONE = MatrixEngineConfig(chains=1)
 M = CONFIG.m
 BEGIN = JOB_CYCLES + READ_CYCLES
 """Cycles until a chain takes its first activation."""
@@ -66,7 +67,7 @@ def cycles(
     passed = transfers(config, chains, jobs, batches, mode, log(config, waits or {}, held or {}))
     found = 1 + max(max(when) for stream, when in passed.items() if stream.startswith("o"))
     if not waits and not held:
-        assert found == engine_cycles(config, chains, jobs, batches)
+        assert found == engine_cycles(config, chains, jobs, batches, mode)
     return found
 
 
@@ -109,6 +110,21 @@ def test_where_rows_take_longest_every_row_costs_a_cycle():
     assert groups == one + (160 - 1) * CONFIG.chain_length
 
 
+def test_where_pairs_of_rows_take_longest_every_pair_costs_a_cycle():
+    vector = {"config": ALONE, "mode": Mode.MATRIX_VECTOR}
+    assert cycles([[2]], **vector) == BEGIN + M + 2 + END
+    for strips in (2, 5, 16):
+        pairs = (strips - 1) * CONFIG.chain_length // 2
+        assert cycles([[2]] * strips, **vector) == cycles([[2]], **vector) + pairs
+    # Rows of two strips lie side by side already; those of one bank cannot.
+    dense = [[16], [16]]
+    assert cycles(dense, **vector) == BEGIN + M + 16 + END
+    bank = MatrixEngineConfig(chains=1, m=8, group_length=8, word_bits=128)
+    assert cycles([[8], [0]], config=bank, mode=Mode.MATRIX_VECTOR) == cycles(
+        [[8], [0]], config=bank
+    )
+
+
 def test_a_pass_waits_for_room_behind_the_accumulators():
     config = MatrixEngineConfig(strips=2)
     # There is room for two strips' rows, so the third pass begins when the first one's are taken.
@@ -139,7 +155,7 @@ def test_the_slowest_chain_counts():
     keep = [[2], [16], [2], [2]]
     shared = cycles(keep, mode=Mode.MATRIX_VECTOR)
     # Strips of 16 and 2 beats are dealt to one chain, two of 2 to the other.
-    assert shared == cycles([[16], [2]])
+    assert shared == cycles([[16], [2]], config=ALONE, mode=Mode.MATRIX_VECTOR)
 
 
 def test_later_sweeps_of_a_buffered_matrix_wait_for_no_input():
