@@ -15,7 +15,7 @@ from itertools import cycle, zip_longest
 
 import numpy as np
 
-from golden.matrix_engine import Mode, Sweep
+from golden.matrix_engine import Mode, Sweep, output_rows
 from golden.passes import Passes
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw import expansion, group_scale, weight_feed
@@ -62,7 +62,7 @@ def transfers(
             stream = name if name == "i_sweep" else f"{name}__{0 if is_shared else number}"
             mine[name] = sources.setdefault(stream, _Source(_waits(trace, stream, start)))
             mine[name].takers += 1
-        units.append(_Unit(config, passes, mine, sink))
+        units.append(_Unit(config, passes, mode, mine, sink))
     for _ in range(batches):
         _do_batch(units, sweeps)
     return {stream: end.taken for stream, end in (sources | sinks).items()}
@@ -224,10 +224,13 @@ class _Unit:
         self,
         config: MatrixEngineConfig,
         passes: Passes,
+        mode: Mode,
         sources: Mapping[str, _Source],
         sink: _Sink,
     ) -> None:
         self._config, self._passes, self._sink = config, passes, sink
+        # Rows that leave a strip in a lane; with pairs half of them.
+        self._rows_of_lane = output_rows(passes, config, mode).shape[1]
         self._bounds, self._ends_group = columns_of(passes)
         self._sweeps, self._activations = sources["i_sweep"], sources["i_activation"]
         self._scales, self._feed = sources["i_scale"], _Feed(config, passes, sources)
@@ -237,6 +240,7 @@ class _Unit:
         self._drained, self._offset_used = _history(config.strips), _history(OFFSETS)
         self._job = self._loaded = LONG_AGO
         self._written: list[int] = []
+        self._scaled = LONG_AGO  # when the last row was
         # The sum of activations of the present group, if it is known; strips that wait for it.
         self._offset: int | None = None
         self._waiting: deque[tuple[int, int, list[int]]] = deque()
@@ -293,33 +297,36 @@ class _Unit:
             yield from self._scale_rows()
 
     def _rows(self, beats: Sequence[int]) -> list[int]:
-        """Return when each row of a strip is offered to the group scale at the earliest.
+        """Return when each row, or pair, of a strip can leave its banks at the earliest.
 
         Args:
             beats: when the chain took those of the strip's last pass.
         """
         n, length = len(beats), self._config.chain_length
-        last = SparseChain.latency(self._config.chain) + AccumulatorBank.cycles() + COLLECT_CYCLES
+        last = SparseChain.latency(self._config.chain) + AccumulatorBank.cycles()
         # Row q * n + j leaves with beat j, behind multiplier q * n + n - 1.
-        return [beats[row % n] + last - (length - n - row // n * n) for row in range(length)]
+        rows = [beats[row % n] + last - (length - n - row // n * n) for row in range(length)]
+        return np.reshape(rows, (-1, self._rows_of_lane)).max(axis=0).tolist()
 
     def _scale_rows(self) -> Iterator[None]:
         """Take the rows that wait, one after the other, if their group's offset is known."""
         while self._waiting and self._offset is not None:
             at, tag, rows = self._waiting[0]
             gives = self._passes.group[at] == self._passes.groups - 1
-            taken = LONG_AGO
+            collected = LONG_AGO
             for row in rows:
-                needed = max(row, tag, self._offset, self._scales.offered)
-                taken, finished = self._scaler.enter(needed)
-                self._scales.take(taken)
+                # The collector holds one row, until it is scaled.
+                collected = max(row, tag, self._scaled)
+                needed = max(collected + COLLECT_CYCLES, self._offset, self._scales.offered)
+                self._scaled, finished = self._scaler.enter(needed)
+                self._scales.take(self._scaled)
                 if gives:
                     self._scaler.leave(finished, self._sink.take(finished))
                 yield
             self._waiting.popleft()
-            self._drained.append(taken)
+            self._drained.append(collected)
             if self._passes.end_group[at]:
-                self._offset_used.append(taken)
+                self._offset_used.append(self._scaled)
 
 
 def _expanded_beats(passes: Passes, config: MatrixEngineConfig) -> list[tuple[bool, bool, bool]]:

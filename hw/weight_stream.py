@@ -24,6 +24,7 @@ import torch
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from golden.matrix_engine import Mode
 from golden.passes import Passes
 from golden.spec.errors import ConfigError
 from golden.spec.matrix_engine import MatrixEngineConfig
@@ -85,7 +86,11 @@ def slot_bits(payload_bits: int) -> int:
 
 
 def weight_stream(
-    passes: Passes, scales: torch.Tensor, zeros: torch.Tensor, config: MatrixEngineConfig
+    passes: Passes,
+    scales: torch.Tensor,
+    zeros: torch.Tensor,
+    config: MatrixEngineConfig,
+    mode: Mode = Mode.MATRIX_VECTOR,
 ) -> np.ndarray:
     """Return the words of a chain's share, uint8 [words, bytes].
 
@@ -102,7 +107,7 @@ def weight_stream(
     check_word_bits(config)
     finishes = np.flatnonzero(passes.last)
     ends = passes.first_beat[finishes] + passes.n[finishes]
-    given_scales = payloads.of_scales(passes, scales, zeros, config)
+    given_scales = payloads.of_scales(passes, scales, zeros, config, mode)
     last_group = passes.group[finishes] == passes.groups - 1
     given = {
         Kind.SEGMENTS: (payloads.of_segments(passes, config), _tile_starts(passes)),

@@ -34,18 +34,18 @@ def random_jobs(config, seed):
             shape = (matrix.rows, matrix.groups)
             scales = torch.from_numpy(random.integers(0, 2**config.scale_bits, shape))
             zeros = torch.from_numpy(random.integers(-128, 128, shape))
-            jobs.append((passes, scales, zeros))
+            jobs.append((passes, scales, zeros, config, mode))
     return jobs
 
 
-def expected_streams(passes, scales, zeros, config):
+def expected_streams(passes, scales, zeros, config, mode):
     """Return what must come out of each port but the destinations."""
     return {
         "o_word": payloads.of_words(passes, config),
         "o_segment": payloads.of_segments(passes, config),
         "o_index": payloads.of_indices(passes),
         "o_pass": payloads.of_passes(passes),
-        "o_scale": payloads.of_scales(passes, scales, zeros, config),
+        "o_scale": payloads.of_scales(passes, scales, zeros, config, mode),
     }
 
 
@@ -79,14 +79,14 @@ def test_every_payload_comes_out_in_its_order(config):
     random = np.random.default_rng(1)
     jobs, cases = random_jobs(config, seed=1), []
     for number, job in enumerate(jobs):
-        words = weight_stream(*job, config)
-        outputs = {port: len(items) for port, items in expected_streams(*job, config).items()}
+        words = weight_stream(*job)
+        outputs = {port: len(items) for port, items in expected_streams(*job).items()}
         outputs["o_destination"] = len(expected_destinations(job[0], config))
         pauses = random_pauses(random, {"i": len(words), **outputs}) if number % 2 else {}
         reset_after = int(random.integers(1, 60)) if number % 3 == 0 else 0
         cases.append(Case({"i": words}, outputs, pauses, reset_after=reset_after))
     for job, case, trace in zip(jobs, cases, play(design, cases), strict=True):
-        wanted = expected_streams(*job, config)
+        wanted = expected_streams(*job)
         wrong = {port: count_mismatches(trace.outputs[port], wanted[port]) for port in wanted}
         assert wrong == dict.fromkeys(wanted, 0)
         strips = np.ascontiguousarray(trace.outputs["o_destination"]).view("<u2")
@@ -99,8 +99,9 @@ def test_every_payload_comes_out_in_its_order(config):
 
 def test_a_word_of_weights_comes_before_it_is_needed_and_no_sooner_than_its_pass():
     config = MatrixEngineConfig()
-    passes, scales, zeros = random_jobs(config, seed=3)[5]
-    words = listed_words(weight_stream(passes, scales, zeros, config), config)
+    job = random_jobs(config, seed=3)[5]
+    passes = job[0]
+    words = listed_words(weight_stream(*job), config)
     weights = [place for place, (kind, _) in enumerate(words) if kind is Kind.WEIGHTS]
     headers = [place for place, (kind, _) in enumerate(words) if kind is Kind.PASSES]
     first_pass_of_word = 16 * np.arange(len(headers))
@@ -118,9 +119,9 @@ def test_a_lost_or_doubled_payload_is_seen():
     broken = design.verilog.replace("partial ?", "1'b0 ?")
     assert broken != design.verilog
     job = random_jobs(config, seed=1)[0]
-    wanted = expected_streams(*job, config)
+    wanted = expected_streams(*job)
     outputs = {port: len(items) for port, items in wanted.items()}
-    case = Case({"i": weight_stream(*job, config)}, outputs | {"o_destination": 1})
+    case = Case({"i": weight_stream(*job)}, outputs | {"o_destination": 1})
     (trace,) = play(replace(design, verilog=broken), [case])
     assert any(count_mismatches(trace.outputs[port], wanted[port]) for port in wanted)
 
@@ -130,7 +131,7 @@ def test_words_that_no_bus_has_are_refused():
     with pytest.raises(ConfigError, match="word_bits is 192"):
         ChainLoader(config)
     with pytest.raises(ConfigError, match="word_bits is 192"):
-        weight_stream(*random_jobs(config, seed=1)[0], config)
+        weight_stream(*random_jobs(config, seed=1)[0])
 
 
 def test_the_verilog_is_clean():

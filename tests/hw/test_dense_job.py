@@ -5,6 +5,7 @@ import pytest
 import torch
 from proofs import broken
 
+from golden.matrix_engine import Mode
 from golden.passes import make_passes
 from golden.sparse_matrix import prune
 from golden.spec.matrix_engine import MatrixEngineConfig
@@ -42,7 +43,9 @@ def make_case(config, random, *, pauses, reset_after=0):
         scales = torch.full((passes.strips.size * config.chain_length, 1), scale)
         expected["o_segment"].append(payloads.of_segments(passes, config))
         expected["o_pass"].append(payloads.of_passes(passes))
-        expected["o_scale"].append(payloads.of_scales(passes, scales, scales * 0, config))
+        expected["o_scale"].append(
+            payloads.of_scales(passes, scales, scales * 0, config, Mode.MATRIX_VECTOR)
+        )
         numbers = first + step * np.arange(strips)[:, None] + np.arange(config.products_per_dsp)
         expected["o_destination"].append(numbers.astype("<u2").view(np.uint8))
         beats = columns * strips * config.m

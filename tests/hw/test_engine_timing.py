@@ -139,7 +139,7 @@ def test_strips_that_wait_for_their_group_have_their_places_in_the_queue():
     # let in behind the third of the first group, and then the first strip has work for long.
     keep = [[0] * 4 + [2, 2] + [16] * 4] + [[0] * 4 + [2, 8] + [0] * 4] * 3
     third = cycles([row[:5] for row in keep[:3]], group_columns=5, config=config) - STAGES
-    offset = third + 8 + 3 * 16 - 1 + OFFSET_CYCLES
+    offset = third - COLLECT_CYCLES + 8 + 3 * 16 - 1 + OFFSET_CYCLES
     rows = 4 * config.chain_length
     assert cycles(keep, group_columns=5, config=config) == offset + rows + STAGES
     assert cycles(keep, group_columns=5) < offset + rows + STAGES

@@ -162,7 +162,7 @@ def dense_matrix(weights, config) -> SparseMatrix:
 
 def random_jobs(config, random):
     """Return jobs of all kinds, and the words of the activation memory."""
-    kinds = ["dense", "plain", "dense", "plain", "plain", "dense", "dense"]
+    kinds = ["dense", "plain", "sparse", "plain", "plain", "sparse", "sparse", "dense"]
     jobs, stored = [], []
     for kind in kinds:
         address = sum(map(len, stored))
