@@ -16,6 +16,7 @@ from golden.matrix_engine import (
     group_offsets,
     group_sums,
     matrix_engine,
+    output_rows,
     sweeps,
 )
 from golden.passes import make_passes
@@ -90,6 +91,46 @@ def test_every_chain_has_its_share(job):
     assert {len(place) for place in places} == {len(places[0])}
     assert {passes.strips.shape for passes in chains} == {chains[0].strips.shape}
     assert sorted(np.concatenate(places))[:strips] == list(range(strips))
+
+
+@given(jobs())
+def test_every_row_leaves_once_in_each_group(job):
+    config, sample, _, mode = job
+    chains = chain_passes(sample.matrix, config, mode)
+    if mode is Mode.MATRIX_MATRIX:
+        chains = chains[:1]
+    rows = np.concatenate([output_rows(passes, config, mode).reshape(-1) for passes in chains])
+    copies = config.products_per_dsp if mode is Mode.MATRIX_MATRIX else 1
+    left = np.bincount(rows)[: sample.matrix.rows]
+    assert (left == copies * sample.matrix.groups).all()
+
+
+def test_the_rows_in_the_lanes():
+    config = MatrixEngineConfig(chains=1, m=8, word_bits=128)
+    sparse = sparse_matrix(config, keep=[[2], [4]])
+    dense_one = sparse_matrix(config, keep=[[8], [8]])
+    both = [[row, row] for row in range(16)]
+    halves = [[row, row + 4] for row in (*range(4), *range(8, 12))]
+    strips = [[row, row + 8] for row in range(8)]
+    one_bank = MatrixEngineConfig(chains=1, m=8, group_length=8, word_bits=128)
+    one_lane = MatrixEngineConfig(chains=1, m=8, products_per_dsp=1, word_bits=128)
+    for of, matrix, mode, lanes in (
+        (config, sparse, Mode.MATRIX_MATRIX, both),
+        (config, sparse, Mode.MATRIX_VECTOR, halves),
+        (config, dense_one, Mode.MATRIX_VECTOR, strips),
+        (one_bank, sparse_matrix(one_bank, keep=[[8], [0]]), Mode.MATRIX_VECTOR, both),
+        (one_lane, dense_one, Mode.MATRIX_VECTOR, [[row] for row in range(16)]),
+    ):
+        (passes,) = chain_passes(matrix, of, mode)
+        assert output_rows(passes, of, mode).reshape(-1, len(lanes[0])).tolist() == lanes
+
+
+def sparse_matrix(config, keep):
+    """A matrix of ones in blocks that keep so many."""
+    keep = torch.tensor(keep)
+    shape = (keep.shape[0] * config.m, keep.shape[1] * config.m)
+    mask = keep_mask(torch.rand(shape), keep, config.chain)
+    return prune(torch.ones(shape, dtype=torch.int8), mask, keep, group_size=shape[1], m=config.m)
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=60), st.integers(1, 7), st.booleans())
