@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import hw.engine_cases
+import hw.sfu_cases
 import hw.verify_chain
 import hw.verify_engine
+import hw.verify_special_functions
 from golden.spec.errors import ConfigError
 from golden.spec.files import write_text
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.sparse_chain import SparseChainConfig
+from golden.spec.special_function_unit import SpecialFunctionUnitConfig
 from hw.emit import Design, emit
 from hw.matrix_engine import MatrixEngine
+from hw.sfu_timing import STAGES
 from hw.sparse_chain import SparseChain
+from hw.special_function_unit import SpecialFunctionUnit
 from hw.synth import TARGETS, check_target, synthesise
 
-Config = SparseChainConfig | MatrixEngineConfig
+Config = SparseChainConfig | MatrixEngineConfig | SpecialFunctionUnitConfig
 GENERIC = "generic"
 
 
@@ -31,7 +36,7 @@ class Block:
     Attributes:
         config: class of its configuration. component: class that is emitted.
         summary: one line for `nandu list`.
-        contract: where its timing contract is, and what it says.
+        contract: of a configuration: where its timing contract is, what it says, and its latency.
         crosses: of a configuration: all combinations of mode, pauses, ... that a case may have.
         random_cases: of a configuration, so many cases, from a seed.
         coverage: of cases: the part of the crosses that they hit, 0 to 1.
@@ -41,11 +46,36 @@ class Block:
     config: type[Any]
     component: type[Any]
     summary: str
-    contract: str
+    contract: Callable[[Any], dict[str, Any]]
     crosses: Callable[[Any], Sequence[Any]]
     random_cases: Callable[[Any, int, int], list[Any]]
     coverage: Callable[[Sequence[Any]], float]
     run_cases: Callable[..., list[Any]]
+
+
+def _contract_of_chain(config: SparseChainConfig) -> dict[str, Any]:
+    return {
+        "cycles": "hw.sparse_chain.SparseChain.cycles: beats of all passes + m + latency, where "
+        "every column has at least m beats",
+        "latency": SparseChain.latency(config),
+        "cycles_of_one_block": {n: SparseChain.cycles(config, [n]) for n in config.keeps},
+    }
+
+
+def _contract_of_engine(config: MatrixEngineConfig) -> dict[str, Any]:
+    return {
+        "cycles": "hw.engine_timing.engine_cycles, of the passes of its chains and the sweeps of "
+        "its buffers",
+        "latency": SparseChain.latency(config.chain),
+    }
+
+
+def _contract_of_functions(config: SpecialFunctionUnitConfig) -> dict[str, Any]:
+    return {
+        "cycles": "hw.sfu_timing.schedule, of its jobs: a word per cycle, except where a scalar "
+        "is waited for",
+        "latency": STAGES,
+    }
 
 
 BLOCKS = {
@@ -53,8 +83,7 @@ BLOCKS = {
         SparseChainConfig,
         SparseChain,
         "a cascade of DSPs for N:M sparse and dense INT8 products, two per DSP",
-        "hw.sparse_chain.SparseChain.cycles: beats of all passes + m + latency, where every column "
-        "has at least m beats",
+        _contract_of_chain,
         hw.verify_chain.crosses,
         hw.verify_chain.random_cases,
         hw.verify_chain.coverage,
@@ -64,11 +93,21 @@ BLOCKS = {
         MatrixEngineConfig,
         MatrixEngine,
         "sparse chains with buffers, accumulators, group scales and requantisation",
-        "hw.engine_timing.engine_cycles, of the passes of its chains and the sweeps of its buffers",
+        _contract_of_engine,
         hw.engine_cases.crosses,
         hw.engine_cases.random_cases,
         hw.engine_cases.coverage,
         hw.verify_engine.run_cases,
+    ),
+    "special-function-unit": Block(
+        SpecialFunctionUnitConfig,
+        SpecialFunctionUnit,
+        "norms, softmax, activations, rotations and quantisation of vectors in streams",
+        _contract_of_functions,
+        hw.sfu_cases.crosses,
+        hw.sfu_cases.random_cases,
+        hw.sfu_cases.coverage,
+        hw.verify_special_functions.run_cases,
     ),
 }
 
@@ -225,7 +264,7 @@ def _describe(
     name: str, block: Block, config: Config, target: str, design: Design
 ) -> dict[str, Any]:
     """Return the sidecar of a design: what a bench or another tool needs to know of it."""
-    about = {
+    return {
         "block": name,
         "top": design.top,
         "target": target,
@@ -233,12 +272,8 @@ def _describe(
         "lanes": config.lanes,
         "modules": list(design.modules),
         "ports": [dataclasses.asdict(port) for port in design.ports],
+        "contract": block.contract(config),
     }
-    chain = config if isinstance(config, SparseChainConfig) else config.chain
-    contract: dict[str, Any] = {"cycles": block.contract, "latency": SparseChain.latency(chain)}
-    if isinstance(config, SparseChainConfig):
-        contract["cycles_of_one_block"] = {n: SparseChain.cycles(chain, [n]) for n in chain.keeps}
-    return {**about, "contract": contract}
 
 
 _BENCH = '''"""Runs the bench of {top}.v, the file beside this one, against the golden model."""

@@ -129,6 +129,14 @@ def test_verify_reports_what_the_bench_counted(run):
     assert found["coverage"] == 1.0
 
 
+def test_the_special_function_unit_is_verified_like_the_others(run):
+    words = ["--set", "lanes=2", "--set", "table_bits=5", "--cases", 20, "--json"]
+    status, out, _ = run("verify", "special-function-unit", *words)
+    found = json.loads(out)
+    assert (status, found["passed"], found["cases"]) == (0, True, 20)
+    assert found["cycles"] == found["contract_cycles"] + found["stall_cycles"]
+
+
 def test_verify_runs_a_target(run):
     words = ["--target", "ultrascale+", "--cases", 4, "--json"]
     status, out, _ = run("verify", "sparse-chain", *words)
@@ -165,7 +173,11 @@ def test_synth_counts_what_a_chain_takes(run):
             ["synth", "sparse-chain", "--target", "asic"],
             "there is no target 'asic'; known are ultrascale+, ecp5",
         ),
-        (["verify", "chain"], "there is no block 'chain'; known are sparse-chain, matrix-engine"),
+        (
+            ["verify", "chain"],
+            "there is no block 'chain'; known are sparse-chain, matrix-engine, "
+            "special-function-unit",
+        ),
         (
             ["generate", "sparse-chain", "--target", "asic", "--out", "never"],
             "there is no target 'asic'; known are generic, ultrascale+, ecp5",
