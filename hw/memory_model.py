@@ -18,7 +18,7 @@ from golden.spec.errors import ConfigError
 from hw.axi import read_ports, write_ports
 from hw.emit import Design, Port
 
-MAX_CAPACITY = 1 << 32
+MAX_CAPACITY = 1 << 30
 """Bytes; the simulator keeps them all in the host's memory."""
 
 MAX_LATENCY = 1 << 20
@@ -88,7 +88,7 @@ def with_memory(design: Design, capacities: Mapping[str, int]) -> Design:
 
     Args:
         capacities: bytes of each memory, by the prefix of its port's names, such as "m_axi": a
-            multiple of 4096 up to 4 GiB. Beyond it a burst gets DECERR.
+            multiple of 4096 up to 1 GiB. Beyond it a burst gets DECERR.
 
     Raises:
         ConfigError: a capacity is not allowed, or the design has other AXI4 ports.

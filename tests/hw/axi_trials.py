@@ -67,7 +67,8 @@ def random_jobs(config, master, random, count, size, most_words=None):
         first = int(random.integers(0, size // word - words))
         if random.random() < 0.3:  # around the end of a page
             page = 4096 // word * int(random.integers(1, size // 4096))
-            first = min(page - int(random.integers(0, words + 1)), size // word - words)
+            first = page - int(random.integers(0, words + 1))
+            first = max(0, min(first, size // word - words))
         if master is AxiReader:
             jobs.append((first * word, words))
         else:

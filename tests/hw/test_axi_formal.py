@@ -52,7 +52,12 @@ def test_a_broken_packer_is_seen(right, wrong, failed):
             ("block + 1)", "block)", "bursts follow one another"),
             ("If(self.m_axi_arready)", "If(1)", "address holds still until it is taken"),
             ("self.stop | failed", "failed", "nothing begins after stop"),
-            ("self.stop | failed", "self.stop", "nothing begins after an error"),
+            ("self.stop | failed", "self.stop", "no more is asked for than the jobs have"),
+            (
+                "code != AxiError.NONE",
+                "code == AxiError.UNALIGNED",
+                "nothing begins after an error",
+            ),
             ("~(bad | spoilt)", "~bad", "nothing is offered that has not entered"),
             ("& bursts.ready\n", "", "it is busy while a burst is in flight"),
         ]
@@ -73,7 +78,7 @@ def test_a_broken_reader_is_seen(right, wrong, failed):
                 "wvalid.eq(words.valid)",
                 "no word comes without an address",
             ),
-            ("& flying.ready\n", "", "it is busy while a burst is in flight"),
+            ("& flying.ready\n", "", "no more bursts are in flight than allowed"),
             ("If(self.m_axi_awready)", "If(1)", "address holds still until it is taken"),
             ("self.stop | failed", "failed", "nothing begins after stop"),
             ("& ~bad & ~failed", "& ~bad", "nothing is done after an error"),
