@@ -15,6 +15,7 @@ from hw.fifo import Fifo
 from hw.group_scale import GroupScale
 from hw.layouts import (
     activation_layout,
+    copy_common,
     output_layout,
     pass_layout,
     row_tag_layout,
@@ -116,7 +117,7 @@ class ChainUnit(wiring.Component):
             tags.o.ready.eq(tag.ready),
         ]
         queued = layout(tags.i.payload)
-        m.d.comb += [queued[field].eq(work[field]) for field in ("strip", "end_group")]
+        m.d.comb += copy_common(queued, work)
         if self.config.pairs_rows:
             m.d.comb += queued.paired.eq(self.matrix_vector & ~work.two_rows)
         m.d.sync += room.eq(room - finishes + (tag.valid & tag.ready))
