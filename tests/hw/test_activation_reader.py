@@ -101,7 +101,7 @@ def test_every_input_comes_in_its_order(config):
     ("right", "wrong"),
     [
         ("(left == 1) & taken", "left == 1"),
-        ("[OPERAND_BITS:]", "[OPERAND_BITS - 1 :]"),
+        pytest.param("[OPERAND_BITS:]", "[OPERAND_BITS - 1 :]", marks=pytest.mark.full),
     ],
 )
 def test_a_broken_reader_is_seen(right, wrong):

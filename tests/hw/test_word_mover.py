@@ -88,7 +88,7 @@ def test_a_run_takes_the_cycles_of_the_contract():
     ("block", "right", "wrong"),
     [
         (WordReader, "(~self.o.valid | self.o.ready)", "1"),
-        (WordReader, "address + 1", "address + 2"),
+        pytest.param(WordReader, "address + 1", "address + 2", marks=pytest.mark.full),
         (WordWriter, "self.o.ready & (left != 0)", "self.o.ready"),
     ],
 )
