@@ -197,16 +197,14 @@ def test_verdict_of_wrong_outputs(result, page):
 
 
 def test_verdict_of_wrong_cycles(result, page):
-    late = replace(
-        result, runs=[replace(result.runs[0], cycles=27_662, stall_cycles=-7), result.runs[1]]
-    )
+    late = replace(result, runs=[replace(result.runs[0], cycles=27_662), result.runs[1]])
     drawn = page(late)
     assert verdict(late) == "Failed: 1 of 2 runs differ from the contract's cycles (mixed)."
     assert drawn.header() == "failed" and drawn.bad == ["-7"]
 
 
 def test_verdict_of_both(result):
-    run = replace(result.runs[0], cycles=27_670, stall_cycles=1, mismatches=384)
+    run = replace(result.runs[0], cycles=27_670, mismatches=384)
     assert verdict(replace(result, runs=[run])) == (
         "Failed: 384 of 384 outputs differ from golden; "
         "1 of 1 runs differ from the contract's cycles (mixed)."
