@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.isa import FORMATS, Unit
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw.chain_loader import ChainLoader
 from hw.dense_job import DenseJob, dense_job_layout
@@ -16,7 +17,7 @@ from hw.layouts import pass_layout, scale_layout
 from hw.weight_feed import index_layout
 from hw.weight_stream import destination_layout
 
-WORDS_BITS = 24
+WORDS_BITS = FORMATS[Unit.MV].field("words").bits
 """Bits of a job's number of words."""
 
 SCALE_DEPTH = 32

@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.isa import FORMATS, Unit
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw.activation_reader import ActivationReader, column_layout, reader_job_layout
 from hw.chain_feed import ChainFeed, feed_job_layout
@@ -17,7 +18,6 @@ from hw.emit import add
 from hw.matrix_engine import MatrixEngine
 from hw.output_gatherer import OutputGatherer, strip_layout
 from hw.stream_merge import StreamMerge
-from hw.weight_stream import DESTINATION_BITS
 
 
 def matrix_job_layout(config: MatrixEngineConfig, depth: int) -> data.StructLayout:
@@ -36,7 +36,7 @@ def matrix_job_layout(config: MatrixEngineConfig, depth: int) -> data.StructLayo
             "feed": feed_job_layout(config),
             "active": unsigned(config.chains),
             "paired": unsigned(1),
-            "more_strips": unsigned(DESTINATION_BITS + 1),
+            "more_strips": unsigned(FORMATS[Unit.MV].field("strips").bits),
         }
     )
 
