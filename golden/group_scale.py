@@ -2,7 +2,12 @@
 
 A weight is `scale * (q - zero)` with one scale and zero point per row and group of inputs. So an
 output is the sum over its groups of `scale * (sum of q * x - zero * sum of x)`; both inner sums are
-integers, and the scales count in units of 2**-scale_shift.
+integers. Zero points count in units of 2**-zero_fraction_bits, and so does what a scale multiplies.
+With these bits f, an output is
+
+    sum over the groups of  scale * (2**f * sum of q * x - zero * sum of x)  /  2**scale_shift
+
+in integers, so that scales count in units of 2**(f - scale_shift).
 """
 
 import torch
@@ -27,7 +32,8 @@ def scale_groups(
 
     Args:
         sums: of weight * activation in each group.
-        scales: unsigned, in units of 2**-scale_shift. zeros: signed zero points.
+        scales: unsigned, in units of 2**(zero_fraction_bits - scale_shift).
+        zeros: signed zero points, in units of 2**-zero_fraction_bits.
         offsets: the sums of each group's activations.
 
     Raises:
@@ -48,7 +54,7 @@ def scale_groups(
             f"sums, scales, zeros and offsets have the shapes {shapes}; they must broadcast"
         ) from None
     sums, scales, zeros, offsets = (part.long() for part in parts)
-    values = sums - zeros * offsets
+    values = (sums << config.zero_fraction_bits) - zeros * offsets
     check_range(values, D_BITS, "the sums without their zero points")
     # The hardware keeps every partial total, and none may wrap around.
     totals = (scales * values).cumsum(dim=-1)
@@ -67,21 +73,26 @@ def requantise(totals: torch.Tensor, config: MatrixEngineConfig) -> torch.Tensor
 
 
 def fixed_point_scales(real: torch.Tensor, config: MatrixEngineConfig) -> torch.Tensor:
-    """Return positive scales as the engine takes them, int64: `real * 2**scale_shift`, rounded.
+    """Return positive scales as the engine takes them, int64.
 
-    Rounding is half to even; so a scale is off by at most 2**-(scale_shift + 1).
+    They are `real` in units of 2**(zero_fraction_bits - scale_shift), rounded half to even; so a
+    scale is off by at most half a unit.
+
+    Args:
+        real: what a weight's step is worth in steps of the output.
 
     Raises:
         ShapeError: a scale is negative, not finite, or too large.
     """
-    integers = round_half_even(real.double() * 2**config.scale_shift)
+    unit = 2.0 ** (config.zero_fraction_bits - config.scale_shift)
+    integers = round_half_even(real.double() / unit)
     most = 2**config.scale_bits - 1
     # Written so that a scale that is not a number is refused too.
     refused = real[~((real >= 0) & (integers <= most))]
     if refused.numel():
-        unit = 2.0**-config.scale_shift
+        fraction = f", zero_fraction_bits {f}" if (f := config.zero_fraction_bits) else ""
         raise ShapeError(
-            f"a scale is {refused[0].item():g}; scale_bits {config.scale_bits} and scale_shift "
-            f"{config.scale_shift} hold 0 to {most * unit:g} in steps of {unit:g}"
+            f"a scale is {refused[0].item():g}; scale_bits {config.scale_bits}{fraction} and "
+            f"scale_shift {config.scale_shift} hold 0 to {most * unit:g} in steps of {unit:g}"
         )
     return integers.long()

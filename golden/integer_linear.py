@@ -6,9 +6,8 @@ The engine takes a token's INT8 inputs x, and gives for each row
 
 with stored weights q, unsigned scales of 16 bits, and zero points in eighths: a GGUF file's Q4_1
 weights d * q + m have the zero point -m / d, which is no integer. It is `golden.group_scale` with
-`ZERO_FRACTION_BITS` more bits in the zero point and in the shift. Then the special function unit
-multiplies with the scale of the token's activations. No y can saturate: a layer that could is
-refused.
+the configuration `ENGINE`. Then the special function unit multiplies with the scale of the token's
+activations. No y can saturate: a layer that could is refused.
 """
 
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import torch
 from golden.group_scale import fixed_point_scales
 from golden.numbers import check_range, saturate, signed_range
 from golden.quantise import matrix_shape
-from golden.spec.dsp48e2 import D_BITS, P_BITS
+from golden.spec.dsp48e2 import P_BITS
 from golden.spec.errors import ShapeError
 from golden.spec.matrix_engine import OPERAND_BITS, ZERO_BITS, MatrixEngineConfig
 from golden.spec.special_function_unit import WIDE_BITS
@@ -28,11 +27,13 @@ from golden.special_functions import lane
 from golden.special_functions.functions import dequantise
 from golden.special_functions.scalars import Scalar
 
-ZERO_FRACTION_BITS = 3
-"""A zero point counts in units of 2**-3 of a weight's step."""
-
-ENGINE = MatrixEngineConfig(scale_bits=16, scale_shift=17, output_bits=WIDE_BITS)
+ENGINE = MatrixEngineConfig(
+    scale_bits=16, scale_shift=17, output_bits=WIDE_BITS, zero_fraction_bits=3
+)
 """The engine's numbers; its size is another matter."""
+
+ZERO_FRACTION_BITS = ENGINE.zero_fraction_bits
+"""A zero point counts in units of 2**-3 of a weight's step."""
 
 UNIT_SCALE = 1 << (ENGINE.scale_shift - ZERO_FRACTION_BITS)
 """The scale with which an output is a sum itself: that of operands without scales of their own."""
@@ -80,7 +81,8 @@ class IntegerLinear:
         shift: of the dequantisation.
 
     Raises:
-        ShapeError: shapes or ranges do not fit, or an output or a sum on the way could overflow.
+        ShapeError: shapes or ranges do not fit, a group is longer than the engine's may be, or a
+            total or an output could overflow.
     """
 
     values: torch.Tensor
@@ -103,22 +105,16 @@ class IntegerLinear:
             check_range(values, bits, name)
         if int(self.scales.min()) < 0:
             raise ShapeError(f"scales go down to {int(self.scales.min())}; 0 is the least")
-        if self.group_size << (self.bits + OPERAND_BITS - 2) >= 1 << (ENGINE.accumulator_bits - 1):
+        if (group := min(self.group_size, inputs)) > (most := ENGINE.max_group_inputs):
             raise ShapeError(
-                f"the group size is {self.group_size}; the sum of so many products of {self.bits} "
-                f"and {OPERAND_BITS} bits does not fit in {ENGINE.accumulator_bits} bits"
+                f"the group size is {group}; the engine adds up groups of {most} inputs at most"
             )
         for groups, scales in self._parts():
             self._check_overflow(groups, scales)
 
     def _check_overflow(self, groups: torch.Tensor, scales: torch.Tensor) -> None:
-        """Refuse rows of which a value between the slices, a total or an output could overflow."""
+        """Refuse rows of which a total or an output could overflow."""
         largest = groups.abs().sum(dim=2) * 2 ** (OPERAND_BITS - 1)
-        if largest.max() >= 2 ** (D_BITS - 1):
-            raise ShapeError(
-                f"a group of {self.group_size} weights less its zero point can reach "
-                f"{int(largest.max())}; {D_BITS} signed bits hold less: make groups smaller"
-            )
         totals = float((largest * scales).sum(dim=1).max())
         if totals >= 2 ** (_TOTAL_BITS - 1):
             raise ShapeError(
@@ -197,7 +193,7 @@ def integer_linear(
     shift = exponent + ZERO_FRACTION_BITS - ENGINE.scale_shift
     return IntegerLinear(
         weights.values,
-        fixed_point_scales(real * 2.0 ** (exponent - ENGINE.scale_shift), ENGINE),
+        fixed_point_scales(real * 2.0**shift, ENGINE),
         zeros,
         weights.group_size,
         weights.bits,

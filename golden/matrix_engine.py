@@ -164,8 +164,8 @@ def matrix_engine(
 
     Args:
         activations: int8 [tokens, inputs].
-        scales: of the row's groups in units of 2**-scale_shift, integers [rows, groups].
-        zeros: zero points, integers [rows, groups]; other than 0 only where blocks are dense.
+        scales, zeros: of the row's groups, integers [rows, groups] as `scale_groups` takes them;
+            zero points other than 0 only where blocks are dense.
 
     Raises:
         ShapeError: something does not fit the engine, or a sum could overflow.
@@ -188,9 +188,12 @@ def check_matrix(matrix: SparseMatrix, config: MatrixEngineConfig) -> None:
     columns = -(-matrix.inputs // matrix.m)
     group = min(matrix.group_size, columns * matrix.m)
     if group > config.max_group_inputs:
+        fraction = (
+            f" and zero points with {f} fraction bits" if (f := config.zero_fraction_bits) else ""
+        )
         raise ShapeError(
-            f"the group size is {group}; accumulators of {config.accumulator_bits} bits hold the "
-            f"sum of {config.max_group_inputs} products"
+            f"the group size is {group}; accumulators of {config.accumulator_bits} bits{fraction} "
+            f"hold the sum of {config.max_group_inputs} products"
         )
     if matrix.inputs > config.max_inputs:
         raise ShapeError(

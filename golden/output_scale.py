@@ -66,7 +66,9 @@ def choose_output_scale(
             f"the largest calibration output is {largest}; one that is finite and not 0 is needed"
         )
     unit = largest / signed_range(config.output_bits)[1]
-    shift = _scale_shift(float(_scales(weights).max()) / unit, config.scale_bits)
+    shift = config.zero_fraction_bits + _scale_shift(
+        float(_scales(weights).max()) / unit, config.scale_bits
+    )
     return OutputScale(unit, replace(config, scale_shift=shift))
 
 

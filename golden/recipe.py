@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from golden import gguf_weights
-from golden.integer_linear import ZERO_FRACTION_BITS, RealWeights
+from golden.integer_linear import ENGINE, ZERO_FRACTION_BITS, RealWeights
 from golden.language_model import LanguageModel
 from golden.quantise import quantise_groups
 from golden.sparsity import choose_keep, importance, keep_mask, parse_sparsity, uniform_keep
@@ -18,8 +18,8 @@ from golden.special_functions.functions import interleave
 PROBABILITY_BITS = (7, 14)
 """Bits of an attention's probability: an INT8 value, or two of them, the halves."""
 
-MAX_GROUP = 512
-"""Weights of 8 bits and without zero points whose sum cannot overflow; see `IntegerLinear`."""
+MAX_GROUP = ENGINE.max_group_inputs // 16 * 16
+"""Most inputs of a scale group, a multiple of 16; see `IntegerLinear`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Recipe:
         carried: a GGUF file whose 4-bit codes are kept; then `bits`, `group_size` and the
             sparsity are the file's.
         bits: width of the decoder layers' weights: 2, 3, 4, 5, 6 or 8; the head's have 8.
-        group_size: inputs that share a weight's scale, a multiple of 16, up to 512.
+        group_size: inputs that share a weight's scale, a multiple of 16, up to 448.
         smoothing: alpha of SmoothQuant, 0 to 1: how much of the inputs' ranges moves into the
             weights; 0 for none of it.
         sparsity: pattern of all blocks of the decoder layers' weights, as "8:16".

@@ -137,4 +137,6 @@ def name(config: MatrixEngineConfig) -> str:
     c = config
     shape = f"{c.chain_length}of{c.m}g{c.group_length}x{c.products_per_dsp}s{c.strips}"
     buffers = f"b{c.activation_depth}_{c.word_bits}x{c.weight_depth}_{c.index_depth}_{c.pass_depth}"
-    return f"{shape}_{buffers}_{c.accumulator_bits}x{c.scale_bits}r{c.scale_shift}to{c.output_bits}"
+    sums = f"{c.accumulator_bits}x{c.scale_bits}r{c.scale_shift}to{c.output_bits}"
+    fraction = f"z{c.zero_fraction_bits}" if c.zero_fraction_bits else ""
+    return f"{shape}_{buffers}_{sums}{fraction}"

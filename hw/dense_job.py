@@ -1,7 +1,8 @@
 """Passes, scales and destinations of a matrix of plain INT8 weights, such as keys and values.
 
 What a compiler lays beside the weights of a model nobody lays beside the KV cache: a chain makes it
-itself from a few numbers. The matrix is dense, has one scale for all, and one scale group.
+itself from a few numbers. The matrix is dense, and has one scale for all. It has scale groups only
+because none may have more than the engine's `max_group_inputs`.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.expansion import EXPANDED_BITS
 from golden.spec.matrix_engine import MatrixEngineConfig
 from hw.expansion import job_layout
-from hw.layouts import pass_layout, scale_layout
+from hw.layouts import pass_layout, scale_layout, sweep_layout
 from hw.weight_stream import DESTINATION_BITS, destination_layout
 
 
@@ -21,16 +22,18 @@ def dense_job_layout(config: MatrixEngineConfig) -> data.StructLayout:
     """One beat per matrix, all of one tile.
 
     Fields:
-        more_columns: columns - 1.
+        more_columns: columns - 1. more_in_group: columns of a scale group - 1, the last one of
+            which may have fewer.
         more_strips: addresses of strips - 1; with two products per multiplier each has two strips.
         more_beats: beats of the expansion unit - 1; there are columns x addresses x m.
         scale: of all rows.
         destination: number of the first strip. step: from an address to the next one.
     """
-    columns = (config.max_group_inputs // config.m).bit_length()
+    sweep = sweep_layout(config)
     return data.StructLayout(
         {
-            "more_columns": unsigned(columns),
+            "more_columns": sweep["more_columns"].shape,
+            "more_in_group": sweep["more_in_group"].shape,
             "more_strips": unsigned((config.strips - 1).bit_length()),
             "more_beats": job_layout(config.expansion)["more_beats"].shape,
             "scale": unsigned(config.scale_bits),
@@ -111,46 +114,53 @@ class DenseJob(wiring.Component):
         config = self.config
         header = self.o_pass.payload
         column, strip = Signal.like(job.more_columns), Signal.like(job.more_strips)
-        segment = Signal.like(header.segment)
+        in_group, segment = Signal.like(job.more_in_group), Signal.like(header.segment)
         last_segment, last_strip = Signal(), Signal()
-        last_column = Signal()
+        last_column, last_in_group = Signal(), Signal()
         m.d.comb += [
             last_segment.eq(segment == config.chain.segments - 1),
             last_strip.eq(strip == job.more_strips),
             last_column.eq(column == job.more_columns),
+            last_in_group.eq(last_column | (in_group == job.more_in_group)),
             header.code.eq((config.chain_length // config.group_length).bit_length() - 1),
             *(header.dense.eq(1), header.two_rows.eq(config.products_per_dsp == 2)),
             *(header.segment.eq(segment), header.strip.eq(strip)),
-            header.first.eq((column == 0) & (segment == 0)),
-            header.last.eq(last_column & last_segment),
+            header.first.eq((in_group == 0) & (segment == 0)),
+            header.last.eq(last_in_group & last_segment),
             header.end_column.eq(last_strip & last_segment),
             header.end_group.eq(header.last & last_strip),
         ]
-        busy = _run(m, begin, self.o_pass, "pass", last=header.end_group)
+        busy = _run(m, begin, self.o_pass, "pass", last=header.end_group & last_column)
         with m.If(begin):
-            m.d.sync += [column.eq(0), strip.eq(0), segment.eq(0)]
+            m.d.sync += [column.eq(0), in_group.eq(0), strip.eq(0), segment.eq(0)]
         with m.Elif(self.o_pass.valid & self.o_pass.ready):
             m.d.sync += segment.eq(Mux(last_segment, 0, segment + 1))
             with m.If(last_segment):
                 m.d.sync += strip.eq(Mux(last_strip, 0, strip + 1))
             with m.If(last_segment & last_strip):
                 m.d.sync += column.eq(column + 1)
+                m.d.sync += in_group.eq(Mux(last_in_group, 0, in_group + 1))
         return busy
 
     def _scales(self, m: Module, begin: Signal, job: data.View) -> Signal:
         row, strip = Signal(range(self.config.chain_length)), Signal.like(job.more_strips)
-        last_row = Signal()
+        first, left = Signal(), Signal.like(job.more_columns)  # columns from this group on - 1
+        last_row, last_of_group = Signal(), Signal()
         scale = self.o_scale.payload
         m.d.comb += [
             last_row.eq(row == self.config.chain_length - 1),
+            last_of_group.eq(last_row & (strip == job.more_strips)),
             *(each.eq(job.scale) for each in scale.scale),
-            *(scale.first.eq(1), scale.last.eq(1)),
+            *(scale.first.eq(first), scale.last.eq(left <= job.more_in_group)),
         ]
-        busy = _run(m, begin, self.o_scale, "scale", last=last_row & (strip == job.more_strips))
+        busy = _run(m, begin, self.o_scale, "scale", last=last_of_group & scale.last)
         with m.If(begin):
-            m.d.sync += [row.eq(0), strip.eq(0)]
+            m.d.sync += [row.eq(0), strip.eq(0), first.eq(1)]
+            m.d.sync += left.eq(self.i.payload.more_columns)
         with m.Elif(self.o_scale.valid & self.o_scale.ready):
-            m.d.sync += [row.eq(row + 1), strip.eq(strip + last_row)]
+            m.d.sync += [row.eq(row + 1), strip.eq(Mux(last_of_group, 0, strip + last_row))]
+            with m.If(last_of_group):
+                m.d.sync += [first.eq(0), left.eq(left - job.more_in_group - 1)]
         return busy
 
     def _destinations(self, m: Module, begin: Signal, job: data.View) -> Signal:

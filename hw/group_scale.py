@@ -4,9 +4,10 @@ A row's sum over a scale group lacks the group's zero point and scale:
 
     total = before + scale * (sum - zero * offset)
 
-`offset` is the sum of the group's activations, `before` the total of the row's groups so far. Two
-DSP48E2 slices per lane compute this. The total goes to the global buffer; with the row's last group
-it is rounded and saturated to an output instead.
+`offset` is the sum of the group's activations, `before` the total of the row's groups so far. Where
+zero points have fraction bits, the sum gets as many zeros. Two DSP48E2 slices per lane compute
+this. The total goes to the global buffer; with the row's last group it is rounded and saturated to
+an output instead.
 
     cycle 0    a row is taken; its offset and zero point enter the offset slice
           2    its sum enters that slice
@@ -131,7 +132,7 @@ class GroupScale(wiring.Component):
 
 
 class ScaleLane(wiring.Component):
-    """`before + scale * (sum - zero * offset)` in two slices.
+    """`before + scale * (2**zero_fraction_bits * sum - zero * offset)` in two slices.
 
     Members:
         advance: all registers hold while it is low.
@@ -167,10 +168,11 @@ class ScaleLane(wiring.Component):
         scale = add(m, platform, "scale_slice", Dsp48e2, SCALE_SLICE)
         sum_at = AT_VALUE - Dsp48e2.cycles(OFFSET_SLICE, "c")
         scale_at = AT_TOTAL - Dsp48e2.cycles(SCALE_SLICE, "b")
+        late_sum = delay(m, self.advance, "sum", self.sum, sum_at)[-1]
         m.d.comb += [
             *(offset.ce.eq(self.advance), scale.ce.eq(self.advance)),
             *(offset.a.eq(self.offset), offset.b.eq(self.zero)),
-            offset.c.eq(delay(m, self.advance, "sum", self.sum, sum_at)[-1]),
+            offset.c.eq(late_sum.shift_left(self.config.zero_fraction_bits)),
             offset.z.eq(ZSource.C),
             scale.a.eq(offset.p),
             scale.b.eq(delay(m, self.advance, "scale", self.scale, scale_at)[-1]),
@@ -245,4 +247,5 @@ def delay(
 
 
 def _widths(config: MatrixEngineConfig) -> str:
-    return f"{config.accumulator_bits}x{config.scale_bits}"
+    fraction = f"z{f}" if (f := config.zero_fraction_bits) else ""
+    return f"{config.accumulator_bits}x{config.scale_bits}{fraction}"

@@ -248,7 +248,7 @@ def _product(*fields: Field) -> tuple[Field, ...]:
         Field("group", 10, "inputs of a scale group", "columns of m inputs", least=1),
         Field("sweeps", 16, "times that all inputs are given: tiles", "times", least=1),
         Field("addresses", 7, "of strips in each chain, for a raw matrix", "addresses", least=1),
-        Field("scale", 17, "scale of all rows of a raw matrix", "units of 2^-scale_shift"),
+        Field("scale", 17, "scale of all rows of a raw matrix", "units of 2^(zero_fraction_bits - scale_shift)"),
         Field("out", 16, "where strip 0 of the outputs goes", _VECTOR_WORDS),
         *fields,
     )

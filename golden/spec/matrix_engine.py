@@ -33,8 +33,10 @@ class MatrixEngineConfig:
         pass_depth: passes in a chain's pass buffer, 2 to 1024.
         accumulator_bits: width of a group's signed sum, from what one column needs to 27.
         scale_bits: width of a group's unsigned scale, 1 to 17.
-        scale_shift: a scale counts in units of 2**-scale_shift, 1 to 40.
+        scale_shift: an output is a total divided by 2**scale_shift, 1 to 40; so a scale counts in
+            units of 2**(zero_fraction_bits - scale_shift).
         output_bits: width of a requantised output, 4 to 32.
+        zero_fraction_bits: a zero point counts in units of 2**-zero_fraction_bits, 0 to 4.
 
     Raises:
         ConfigError: a field is outside its range.
@@ -55,6 +57,7 @@ class MatrixEngineConfig:
     scale_bits: int = 16
     scale_shift: int = 24
     output_bits: int = 8
+    zero_fraction_bits: int = 0
 
     def __post_init__(self) -> None:
         if self.chain_length == 0:
@@ -83,6 +86,7 @@ class MatrixEngineConfig:
         _check_range("scale_bits", self.scale_bits, 1, B_BITS - 1)
         _check_range("scale_shift", self.scale_shift, 1, 40)
         _check_range("output_bits", self.output_bits, 4, 32)
+        _check_range("zero_fraction_bits", self.zero_fraction_bits, 0, 4)
 
     @property
     def chain(self) -> SparseChainConfig:
@@ -124,14 +128,25 @@ class MatrixEngineConfig:
     def max_group_inputs(self) -> int:
         """Most inputs of a scale group: no sum of (weight - zero point) * activation overflows.
 
-        The largest product is (-128 - 127) * -128, less than 2**15.
+        The accumulators hold sums of weight * activation, with room for whole zero points: so the
+        largest product is (-128 - 127) * -128, less than 2**15. What a scale multiplies has the
+        zero point's fraction bits too, and `D_BITS`.
         """
-        return int((2 ** (self.accumulator_bits - 1) - 1) >> (2 * OPERAND_BITS - 1))
+        in_accumulators = (2 ** (self.accumulator_bits - 1) - 1) >> (2 * OPERAND_BITS - 1)
+        return int(min(in_accumulators, (2 ** (D_BITS - 1) - 1) // self._beyond_products))
 
     @property
     def max_inputs(self) -> int:
         """Most inputs of an output, whatever its groups: no sum of scaled sums overflows."""
-        return int(1 << (P_BITS - 1 - self.scale_bits - (2 * OPERAND_BITS - 1)))
+        return int((1 << (P_BITS - 1 - self.scale_bits)) // self._beyond_products)
+
+    @property
+    def _beyond_products(self) -> int:
+        """More than any (weight - zero point) * activation, in units of the zero point's.
+
+        The largest product is (-128 * 2**zero_fraction_bits - 127) * -128.
+        """
+        return int(((1 << self.zero_fraction_bits) + 1) << (2 * OPERAND_BITS - 2))
 
     @property
     def offset_bits(self) -> int:

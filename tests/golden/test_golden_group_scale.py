@@ -33,25 +33,30 @@ def test_requantisation_is_pythons_rounding_of_the_exact_quotient(shift, bits, t
     assert outputs.tolist() == expected
 
 
-def test_outputs_are_those_of_dequantised_weights():
+@pytest.mark.parametrize("fraction_bits", range(5))
+def test_outputs_are_those_of_dequantised_weights(fraction_bits):
+    config = MatrixEngineConfig(scale_shift=24 + fraction_bits, zero_fraction_bits=fraction_bits)
     generator = torch.Generator().manual_seed(0)
 
     def draw(low, high, *shape):
         return torch.randint(low, high, shape, generator=generator)
 
-    tokens, rows, groups, size = 3, 5, 4, 64
-    weights, zeros = draw(-8, 8, rows, groups, size), draw(-8, 8, rows, groups)
+    tokens, rows, groups, size = 3, 9, 4, 64
+    weights = draw(-8, 8, rows, groups, size)
+    zeros = draw(-8 * 2 ** min(fraction_bits, 3), 8 * 2 ** min(fraction_bits, 3), rows, groups)
     activations = draw(-128, 128, tokens, groups, size)
     real = torch.rand(rows, groups, generator=generator).double() * 2e-3
-    scales = fixed_point_scales(real, CONFIG)
+    scales = fixed_point_scales(real, config)
+    assert torch.equal(scales, fixed_point_scales(real, CONFIG))
     outputs = scale_groups(
         torch.einsum("rgk,tgk->trg", weights, activations),
         scales,
         zeros,
         activations.sum(dim=2)[:, None],
-        CONFIG,
+        config,
     )
-    dequantised = (weights - zeros[..., None]) * (scales / 2**24)[..., None]
+    real_zeros = zeros.double() / 2**fraction_bits
+    dequantised = (weights - real_zeros[..., None]) * (scales.double() / 2**24)[..., None]
     exact = torch.einsum("rgk,tgk->tr", dequantised.double(), activations.double())
     # The products with a 16-bit scale are exact in float64.
     assert torch.equal(outputs, exact.round().clamp(-128, 127).int())
@@ -93,6 +98,25 @@ def test_scales_that_do_not_fit_are_refused(scale, named):
 def test_what_the_hardware_cannot_hold_is_refused(arguments, message):
     with pytest.raises(ShapeError, match=message):
         scale_groups(*(integers(*values) for values in arguments), CONFIG)
+
+
+def test_a_sum_that_is_too_wide_with_the_zero_points_fraction_bits_is_refused():
+    config = MatrixEngineConfig(zero_fraction_bits=3)
+    one = integers(1)
+    # The zero point's part takes away what is too much.
+    scale_groups(integers(2**23), one, one, one, config)
+    with pytest.raises(ShapeError, match=r"^the sums without their zero points spans 67108864 to "):
+        scale_groups(integers(2**23), one, integers(0), one, config)
+
+
+def test_scales_that_do_not_fit_are_refused_with_their_fraction_bits():
+    config = MatrixEngineConfig(zero_fraction_bits=3)
+    message = (
+        "^a scale is 0.04; scale_bits 16, zero_fraction_bits 3 and scale_shift 24 hold "
+        "0 to 0.0312495 in steps of 4.76837e-07$"
+    )
+    with pytest.raises(ShapeError, match=message):
+        fixed_point_scales(torch.tensor([0.04]), config)
 
 
 def test_a_total_that_overflows_on_its_way_is_refused():

@@ -34,6 +34,7 @@ def refuses(message):
 def engines(draw):
     """A small engine."""
     return MatrixEngineConfig(
+        zero_fraction_bits=draw(st.integers(0, 4)),
         chains=draw(st.integers(1, 3)),
         m=(m := draw(st.sampled_from((8, 16)))),
         chain_length=draw(st.sampled_from([n for n in (8, 16) if n <= m])),
@@ -74,7 +75,8 @@ def test_outputs_are_the_product_of_the_dequantised_weights(job):
     if matrix.is_dense:
         zeros = torch.randint(-128, 128, shape, generator=sample.random)
     each = [x.repeat_interleave(matrix.group_size, 1)[:, : matrix.inputs] for x in (scales, zeros)]
-    due = requantise(tokens @ (each[0] * (dense(matrix) - each[1])).T, config)
+    steps = dense(matrix) * 2**config.zero_fraction_bits
+    due = requantise(tokens @ (each[0] * (steps - each[1])).T, config)
     assert torch.equal(matrix_engine(matrix, tokens, scales, zeros, config, mode), due)
 
 
@@ -181,6 +183,13 @@ def test_groups_that_fit_no_accumulator_or_buffer():
     message = "the group size is 2048; accumulators of 27 bits hold the sum of 2047 products"
     with refuses(message):
         group_sums(dense_matrix(ones, 2048), ones, config)
+    message = (
+        "the group size is 464; accumulators of 27 bits and zero points with 3 fraction bits hold "
+        "the sum of 455 products"
+    )
+    with refuses(message):
+        eighths = MatrixEngineConfig(zero_fraction_bits=3)
+        group_sums(dense_matrix(ones, 464), ones, eighths)
     with refuses("the group size is 48; the activation buffer holds 32 inputs"):
         small = MatrixEngineConfig(activation_depth=32)
         group_sums(dense_matrix(ones[:, :64], 48), ones[:, :64], small)
@@ -194,13 +203,17 @@ def test_more_inputs_than_an_output_holds():
         group_sums(dense_matrix(ones, 1024), ones, config)
 
 
-def test_the_largest_sums_that_are_allowed_do_not_overflow():
-    config = MatrixEngineConfig(scale_bits=17, output_bits=32)
-    ones = torch.ones(1, 32768, dtype=torch.int8)
-    matrix = dense_matrix(ones * -128, 1024)
-    scales = torch.full((1, 32), 2**17 - 1)
-    zeros = torch.full((1, 32), 127)
-    total = 32768 * (2**17 - 1) * (-128 - 127) * -128
+@pytest.mark.parametrize(
+    ("fraction_bits", "group_size", "inputs"), [(0, 1024, 32768), (3, 448, 7281)]
+)
+def test_the_largest_sums_that_are_allowed_do_not_overflow(fraction_bits, group_size, inputs):
+    config = MatrixEngineConfig(scale_bits=17, output_bits=32, zero_fraction_bits=fraction_bits)
+    assert inputs == config.max_inputs
+    ones = torch.ones(1, inputs, dtype=torch.int8)
+    matrix = dense_matrix(ones * -128, group_size)
+    scales = torch.full((1, matrix.groups), 2**17 - 1)
+    zeros = torch.full((1, matrix.groups), 127)
+    total = inputs * (2**17 - 1) * (-128 * 2**fraction_bits - 127) * -128
     outputs = matrix_engine(matrix, ones * -128, scales, zeros, config)
     assert outputs.item() == round(total / 2**config.scale_shift)
 

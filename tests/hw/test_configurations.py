@@ -60,6 +60,7 @@ def an_engine(random):
         scale_bits=choice(random, 1, 9, 17),
         scale_shift=choice(random, 1, 12, 24, 40),
         output_bits=choice(random, 4, 8, 13, 32),
+        zero_fraction_bits=choice(random, 0, 0, 3, 4),
     )
 
 

@@ -21,26 +21,32 @@ CONFIGS = {
 }
 
 
-def golden_passes(config, columns, strips):
-    """Return the passes of a dense matrix of so many columns and addresses of strips."""
+def golden_passes(config, columns, in_group, strips):
+    """Return the passes of a dense matrix of so many columns and addresses of strips.
+
+    Args:
+        in_group: columns of a scale group.
+    """
     two_rows = config.products_per_dsp == 2
     rows = strips * config.chain_length * (2 if two_rows else 1)
     inputs = columns * config.m
     keep = torch.full((-(-rows // config.m), columns), config.m)
     weights = torch.ones(rows, inputs, dtype=torch.int8)
-    matrix = prune(weights, weights != 0, keep, inputs, 8, config.m)
+    matrix = prune(weights, weights != 0, keep, in_group * config.m, 8, config.m)
     return make_passes(matrix, config.chain, two_rows=two_rows)
 
 
 def make_case(config, random, *, pauses, reset_after=0):
-    """Return a case of three jobs, and what must come out."""
+    """Return a case of four jobs, and what must come out."""
     expected = {"o_segment": [], "o_pass": [], "o_scale": [], "o_destination": []}
     jobs = []
-    for _ in range(3):
+    for number in range(4):
         columns, strips = int(random.integers(1, 9)), int(random.integers(1, config.strips + 1))
+        # One group, or several, of which the last one may be shorter.
+        in_group = columns if number == 0 else int(random.integers(1, columns + 1))
         scale, first, step = (int(x) for x in random.integers(0, (2**16, 2**15, 64)))
-        passes = golden_passes(config, columns, strips)
-        scales = torch.full((passes.strips.size * config.chain_length, 1), scale)
+        passes = golden_passes(config, columns, in_group, strips)
+        scales = torch.full((passes.strips.size * config.chain_length, passes.groups), scale)
         expected["o_segment"].append(payloads.of_segments(passes, config))
         expected["o_pass"].append(payloads.of_passes(passes))
         expected["o_scale"].append(
@@ -49,7 +55,7 @@ def make_case(config, random, *, pauses, reset_after=0):
         numbers = first + step * np.arange(strips)[:, None] + np.arange(config.products_per_dsp)
         expected["o_destination"].append(numbers.astype("<u2").view(np.uint8))
         beats = columns * strips * config.m
-        jobs.append((columns - 1, strips - 1, beats - 1, scale, first, step))
+        jobs.append((columns - 1, in_group - 1, strips - 1, beats - 1, scale, first, step))
     names = dense_job_layout(config).members
     fields = dict(zip(names, np.array(jobs).T, strict=True))
     case = Case(
@@ -81,8 +87,9 @@ def test_a_job_takes_the_cycles_of_the_contract():
     config = CONFIGS["two segments"]
     layout = dense_job_layout(config)
     fields = dict.fromkeys(layout.members, np.zeros(1, int))
-    fields |= {"more_columns": np.array([4]), "more_strips": np.array([1])}
-    outputs = {"o_segment": 1, "o_pass": 20, "o_scale": 16, "o_destination": 2}
+    more = {"more_columns": 4, "more_in_group": 1, "more_strips": 1}  # groups of 2, 2 and 1
+    fields |= {name: np.array([value]) for name, value in more.items()}
+    outputs = {"o_segment": 1, "o_pass": 20, "o_scale": 48, "o_destination": 2}
     (trace,) = play(
         emit(DenseJob, config), [Case({"i": payloads.of_struct(layout, **fields)}, outputs)]
     )
@@ -94,8 +101,13 @@ def test_a_job_takes_the_cycles_of_the_contract():
     ("right", "other"),
     [
         ("header.last & last_strip", "header.last"),
-        pytest.param("(column == 0) & (segment == 0)", "column == 0", marks=pytest.mark.full),
-        pytest.param("strip + last_row", "strip + 1", marks=pytest.mark.full),
+        ("last_column | (in_group == job.more_in_group)", "last_column"),
+        pytest.param("last_column | (in_group", "(in_group", marks=pytest.mark.full),
+        pytest.param("left <= job.more_in_group", "left == 0", marks=pytest.mark.full),
+        pytest.param("left - job.more_in_group - 1", "left - 1", marks=pytest.mark.full),
+        pytest.param("first.eq(0), left", "left", marks=pytest.mark.full),
+        pytest.param("(in_group == 0) & (segment == 0)", "in_group == 0", marks=pytest.mark.full),
+        pytest.param("strip + last_row)", "strip + 1)", marks=pytest.mark.full),
         pytest.param("number + job.step", "number + 1", marks=pytest.mark.full),
     ],
 )

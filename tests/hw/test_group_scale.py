@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mutation_trials import survivors, unexplained
+from proofs import broken
 
 from golden.bit_packing import pack_fields
 from golden.group_scale import scale_groups
@@ -19,7 +20,7 @@ from golden.spec.matrix_engine import ZERO_BITS, MatrixEngineConfig
 from hw import cosim
 from hw.benches.streams import bursts
 from hw.emit import emit
-from hw.group_scale import MIN_DISTANCE, STAGES, GroupScale
+from hw.group_scale import MIN_DISTANCE, STAGES, GroupScale, ScaleLane
 from hw.mutation import mutate
 from hw.player import Case, play
 from hw.synth import synthesise
@@ -29,6 +30,10 @@ SMALL = MatrixEngineConfig(
     m=8, strips=2, word_bits=128, accumulator_bits=22, scale_bits=5, scale_shift=3, output_bits=4
 )
 ONE_LANE = MatrixEngineConfig(products_per_dsp=1, strips=2, scale_bits=17, output_bits=32)
+EIGHTHS = MatrixEngineConfig(
+    m=8, strips=2, word_bits=128, scale_shift=17, output_bits=27, zero_fraction_bits=3
+)
+CONFIGS = {"default": CONFIG, "small": SMALL, "one lane": ONE_LANE, "eighths": EIGHTHS}
 SOURCES = ("i_row", "i_offset", "i_scale")
 
 
@@ -72,11 +77,12 @@ def random_tile(config, random, *, strips=None, groups=None, rows=None):
     rows = range(config.chain_length) if rows is None else rows
     shape = (len(rows), strips, lanes, groups)
     largest = config.max_group_inputs << 7
+    sum_bits = min(config.accumulator_bits, D_BITS - config.zero_fraction_bits)
     return make_tile(
         config,
         places=random.permutation(config.strips)[:strips],
         rows=rows,
-        sums=random_integers(random, *signed_range(config.accumulator_bits), shape),
+        sums=random_integers(random, *signed_range(sum_bits), shape),
         scales=random_integers(random, 0, 2**config.scale_bits - 1, shape),
         zeros=random_integers(random, *signed_range(ZERO_BITS), shape),
         offsets=random_integers(random, -largest, largest, (lanes, groups)),
@@ -94,7 +100,7 @@ def make_tile(config, places, rows, sums, scales, zeros, offsets):
     """
     shape = sums.shape
     low, high = signed_range(D_BITS)
-    values = sums - zeros * offsets
+    values = (sums << config.zero_fraction_bits) - zeros * offsets
     zeros = np.where((values < low) | (values > high), 0, zeros)
     outputs = scale_groups(*map(torch.from_numpy, (sums, scales, zeros, offsets)), config).numpy()
     beats = []
@@ -184,7 +190,7 @@ def wrong_cycle(job, trace):
 
 @pytest.fixture(scope="module")
 def designs():
-    return {config: emit(GroupScale, config) for config in (CONFIG, SMALL, ONE_LANE)}
+    return {config: emit(GroupScale, config) for config in CONFIGS.values()}
 
 
 def faults(design, jobs, **options):
@@ -193,7 +199,7 @@ def faults(design, jobs, **options):
     return [text for text in results if text]
 
 
-@pytest.mark.parametrize("config", [CONFIG, SMALL, ONE_LANE], ids=["default", "small", "one lane"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_random_tiles_are_exact_in_value_and_cycle(designs, config):
     random = np.random.default_rng(1)
     jobs, cases = [], []
@@ -206,7 +212,7 @@ def test_random_tiles_are_exact_in_value_and_cycle(designs, config):
     traces = play(designs[config], cases)
     assert [wrong(job, trace) for job, trace in zip(jobs, traces, strict=True)] == [""] * len(jobs)
     outputs = np.concatenate([job.expected.flatten() for job in jobs])
-    assert config.output_bits == 32 or len(set(outputs.tolist())) > 0.8 * 2**config.output_bits
+    assert config.output_bits > 8 or len(set(outputs.tolist())) > 0.8 * 2**config.output_bits
 
 
 @pytest.mark.parametrize("target", ["ultrascale+", "ecp5"])
@@ -261,10 +267,10 @@ def test_ties_go_to_the_even_output(designs, config):
     assert faults(designs[config], jobs) == []
 
 
-@pytest.mark.parametrize("config", [CONFIG, SMALL, ONE_LANE], ids=["default", "small", "one lane"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_the_extremes(designs, config):
     shape = (config.chain_length, 1, config.products_per_dsp, 4)
-    low, high = signed_range(config.accumulator_bits)
+    low, high = signed_range(min(config.accumulator_bits, D_BITS - config.zero_fraction_bits))
     largest = config.max_group_inputs << 7
     jobs = []
     for sums, zeros, offsets in (
@@ -288,7 +294,7 @@ def test_the_extremes(designs, config):
     assert faults(designs[config], jobs) == []
 
 
-@pytest.mark.parametrize("config", [CONFIG, SMALL, ONE_LANE], ids=["default", "small", "one lane"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_the_verilog_is_clean(designs, config):
     assert cosim.lint(designs[config]) == []
 
@@ -317,6 +323,19 @@ def test_a_flipped_bit_of_any_field_is_seen(designs):
             flipped.append(replace(case, inputs={**case.inputs, stream: payloads}))
     results = [wrong(job, trace) for trace in play(designs[CONFIG], flipped)]
     assert [number for number, result in enumerate(results) if not result] == []
+
+
+def test_groups_of_the_largest_operands_come_close_to_the_widest_value():
+    largest = EIGHTHS.max_group_inputs * (-128 * 8 - 127) * -128
+    assert 0.99 * 2 ** (D_BITS - 1) < largest < 2 ** (D_BITS - 1)
+
+
+def test_fraction_bits_that_are_forgotten_are_seen():
+    design = emit(
+        broken(GroupScale, ".shift_left(self.config.zero_fraction_bits)", "", ScaleLane), EIGHTHS
+    )
+    job = random_tile(EIGHTHS, np.random.default_rng(8), strips=2, groups=2)
+    assert faults(design, [job]) != []
 
 
 @pytest.mark.parametrize("cycles", [-1, 1])

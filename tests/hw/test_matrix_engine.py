@@ -33,6 +33,15 @@ SMALL = MatrixEngineConfig(
     scale_shift=12,
     output_bits=6,
 )
+EIGHTHS = replace(
+    SMALL,
+    chains=1,
+    accumulator_bits=27,
+    scale_bits=16,
+    scale_shift=17,
+    output_bits=27,
+    zero_fraction_bits=3,
+)
 CONFIGS = [
     SMALL,
     MatrixEngineConfig(chains=4, m=8, word_bits=128, output_bits=16),
@@ -61,6 +70,14 @@ def a_case(name, config, keep, shape, tokens=4, *, mode=MM, group_size=None, sca
     scales = torch.as_tensor(scale).expand(grid)
     zeros = integers(grid, seed=2) if matrix.is_dense else torch.zeros(grid, dtype=torch.int64)
     return Case(name, config, matrix, activations, scales, zeros, mode, **options)
+
+
+def codes_case(mode, shape, tokens):
+    """A job of 4-bit codes, each row's groups of 32 with a scale and a zero point in eighths."""
+    matrix = sparse(EIGHTHS, EIGHTHS.m, shape, group_size=32, bits=4)
+    grid = (matrix.rows, matrix.groups)
+    operands = integers((tokens, matrix.inputs), seed=1), integers(grid, 16, 2) + 2**15
+    return Case(f"{mode.value}, {shape}", EIGHTHS, matrix, *operands, integers(grid, seed=3), mode)
 
 
 def outputs_of(case):
@@ -130,6 +147,15 @@ def test_directed_jobs_are_exact(design):
 def test_every_configuration_is_exact(config):
     cases = [*random_cases(config, 40, seed=3), *with_pauses(directed_cases(config))]
     assert failed(run_cases(cases, seed=3)) == []
+
+
+def test_codes_with_zero_points_in_eighths_are_exact():
+    cases = [
+        codes_case(mode, shape, tokens)
+        for shape in ((8, 32), (40, 144), (21, 75))
+        for mode, tokens in ((MM, 5), (MV, 1))
+    ]
+    assert failed(run_cases([*with_pauses(cases)], seed=4)) == []
 
 
 @pytest.mark.full

@@ -23,7 +23,14 @@ from hw.random_matrices import random_matrix
 from hw.weight_stream import equally_long, weight_stream
 
 CONFIG = MatrixEngineConfig(
-    chains=3, m=8, strips=4, word_bits=128, output_bits=27, weight_depth=8, pass_depth=4
+    chains=3,
+    m=8,
+    strips=4,
+    word_bits=128,
+    output_bits=27,
+    weight_depth=8,
+    pass_depth=4,
+    zero_fraction_bits=3,
 )
 DEPTH = 256
 
@@ -102,7 +109,16 @@ def streamed_job(config, random, matrix, activations, address):
     outputs = reference_outputs(matrix, activations, scales, zeros, config).numpy()
     strips = sum(passes.strips[passes.strips >= 0].size for passes in chains)
     plan = dict.fromkeys(
-        ("more_columns", "more_strips", "more_beats", "scale", "destination", "step"), 0
+        (
+            "more_columns",
+            "more_in_group",
+            "more_strips",
+            "more_beats",
+            "scale",
+            "destination",
+            "step",
+        ),
+        0,
     )
     fields = {
         "activations": activations_job(config, matrix, address, len(chains[0].strips)),
@@ -114,17 +130,22 @@ def streamed_job(config, random, matrix, activations, address):
     return Job(fields, list(words), strips_of(outputs, strips, config))
 
 
-def plain_job(config, random, columns, addresses, activations, address, active):
-    """Return a job of plain words; chains that are not `active` have none."""
+def plain_job(config, random, columns, in_group, activations, address, most=127):
+    """Return a job of plain words; only some of the chains have any.
+
+    Args:
+        in_group: columns of a scale group. most: the largest weight.
+    """
+    addresses, active = int(random.integers(1, 4)), int(random.integers(1, 2**config.chains))
     pairs = addresses * config.chains
     rows = pairs * 2 * config.chain_length
-    weights = torch.from_numpy(random.integers(-128, 128, (rows, columns * config.m)))
+    weights = torch.from_numpy(random.integers(-128, most + 1, (rows, columns * config.m)))
     for chain in range(config.chains):
         if not active >> chain & 1:
             weights.reshape(addresses, config.chains, -1)[:, chain] = 0
-    matrix = dense_matrix(weights, config)
+    matrix = dense_matrix(weights, config, in_group * config.m)
     scale = int(random.integers(1, 2**config.scale_bits))
-    scales = torch.full((rows, 1), scale)
+    scales = torch.full((rows, matrix.groups), scale)
     outputs = reference_outputs(matrix, activations, scales, scales * 0, config).numpy()
     # [address, chain, row of the pair, column, input] -> words of a chain: column, address, row
     blocks = weights.numpy().astype(np.int8).view(np.uint8)
@@ -133,6 +154,7 @@ def plain_job(config, random, columns, addresses, activations, address, active):
     count = by_chain.shape[1]
     plan = {
         "more_columns": columns - 1,
+        "more_in_group": in_group - 1,
         "more_strips": addresses - 1,
         "more_beats": columns * addresses * config.m - 1,
         "scale": scale,
@@ -152,31 +174,36 @@ def plain_job(config, random, columns, addresses, activations, address, active):
     return Job(fields, words, kept)
 
 
-def dense_matrix(weights, config) -> SparseMatrix:
+def dense_matrix(weights, config, group_size) -> SparseMatrix:
     keep = torch.full(
         (-(-weights.shape[0] // config.m), -(-weights.shape[1] // config.m)), config.m
     )
     mask = torch.ones(weights.shape, dtype=torch.bool)
-    return prune(weights.to(torch.int8), mask, keep, weights.shape[1], 8, config.m)
+    return prune(weights.to(torch.int8), mask, keep, group_size, 8, config.m)
 
 
 def random_jobs(config, random):
     """Return jobs of all kinds, and the words of the activation memory."""
-    kinds = ["dense", "plain", "sparse", "plain", "plain", "sparse", "sparse", "dense"]
+    kinds = ["dense", "plain", "sparse", "plain", "long", "plain", "sparse", "sparse", "dense"]
+    most_in_group = config.max_group_inputs // config.m
     jobs, stored = [], []
     for kind in kinds:
         address = sum(map(len, stored))
+        most = 127
         if kind == "plain":
-            columns, addresses = int(random.integers(1, 7)), int(random.integers(1, 4))
+            columns = int(random.integers(1, 7))
+            in_group, inputs = int(random.integers(1, columns + 1)), columns * config.m
+        elif kind == "long":
+            # All operands are so low that no group may have more columns.
+            columns, in_group, most = 5 * most_in_group // 2, most_in_group, -100
             inputs = columns * config.m
         else:
             pattern = ("uniform", config.m) if kind == "dense" else ("absent", 0)
             matrix = random_matrix(config.chain, random, pattern, int(random.choice([4, 8])))
             inputs = matrix.inputs
-        activations = torch.from_numpy(random.integers(-128, 128, (1, inputs)))
-        if kind == "plain":
-            active = int(random.integers(1, 2**config.chains))
-            job = plain_job(config, random, columns, addresses, activations, address, active)
+        activations = torch.from_numpy(random.integers(-128, most + 1, (1, inputs)))
+        if kind in ("plain", "long"):
+            job = plain_job(config, random, columns, in_group, activations, address, most)
         else:
             job = streamed_job(config, random, matrix, activations, address)
         jobs.append(job)

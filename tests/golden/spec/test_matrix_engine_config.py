@@ -14,19 +14,30 @@ def test_the_default_engine():
     assert (config.expansion.lanes, config.expansion.word_bits) == (32, 256)
 
 
+def largest_product(fraction_bits):
+    return (-128 * 2**fraction_bits - 127) * -128
+
+
+@pytest.mark.parametrize("fraction_bits", range(5))
 @pytest.mark.parametrize("bits", range(21, 28))
-def test_no_sum_of_a_group_can_overflow(bits):
-    config = MatrixEngineConfig(accumulator_bits=bits)
-    largest = 255 * 128  # (-128 - 127) * -128
+def test_no_sum_of_a_group_can_overflow(bits, fraction_bits):
+    config = MatrixEngineConfig(accumulator_bits=bits, zero_fraction_bits=fraction_bits)
     assert config.max_group_inputs >= config.m
-    assert config.max_group_inputs * largest < 2 ** (bits - 1)
+    assert config.max_group_inputs * largest_product(0) < 2 ** (bits - 1)
+    assert config.max_group_inputs * largest_product(fraction_bits) < 2**26
     assert config.max_group_inputs * 128 < 2 ** (config.offset_bits - 1)
 
 
+def test_fraction_bits_of_zero_points_make_groups_shorter():
+    most = [MatrixEngineConfig(zero_fraction_bits=f).max_group_inputs for f in range(5)]
+    assert most == [2047, 1365, 819, 455, 240]
+
+
+@pytest.mark.parametrize("fraction_bits", range(5))
 @pytest.mark.parametrize("bits", [1, 8, 16, 17])
-def test_no_output_can_overflow(bits):
-    config = MatrixEngineConfig(scale_bits=bits)
-    assert config.max_inputs * 255 * 128 * (2**bits - 1) < 2**47
+def test_no_output_can_overflow(bits, fraction_bits):
+    config = MatrixEngineConfig(scale_bits=bits, zero_fraction_bits=fraction_bits)
+    assert config.max_inputs * largest_product(fraction_bits) * (2**bits - 1) < 2**47
 
 
 @pytest.mark.parametrize(
@@ -54,6 +65,8 @@ def test_no_output_can_overflow(bits):
         ({"scale_shift": 0}, "scale_shift is 0; allowed here are 1 to 40"),
         ({"output_bits": 3}, "output_bits is 3; allowed here are 4 to 32"),
         ({"output_bits": True}, "output_bits is True; allowed here are 4 to 32"),
+        ({"zero_fraction_bits": -1}, "zero_fraction_bits is -1; allowed here are 0 to 4"),
+        ({"zero_fraction_bits": 5}, "zero_fraction_bits is 5; allowed here are 0 to 4"),
     ],
 )
 def test_what_no_engine_can_be(fields, message):
