@@ -7,7 +7,7 @@ standard has (AxLOCK, AxCACHE, AxPROT, AxQOS, AxREGION) may be tied to its defau
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,8 +30,13 @@ class AxiError(IntEnum):
 
 
 def error_layout(config: AxiConfig) -> data.StructLayout:
-    """The error that stopped a master: its `AxiError`, and the address of the job or burst."""
-    return data.StructLayout({"code": 2, "address": config.address_bits})
+    """The error that stopped a master: its `AxiError`, and the address of the job or burst.
+
+    `tag`: of a reader's job.
+    """
+    return data.StructLayout(
+        {"code": 2, "address": config.address_bits, "tag": unsigned(config.tag_bits)}
+    )
 
 
 def flight_layout(config: AxiConfig) -> data.StructLayout:
@@ -74,7 +79,7 @@ def name_part(config: AxiConfig) -> str:
     c = config
     return (
         f"{c.data_bits}_a{c.address_bits}_b{c.burst_beats}_o{c.outstanding}_d{c.buffer_words}"
-        f"_l{c.length_bits}_i{c.id_bits}"
+        f"_l{c.length_bits}_i{c.id_bits}{f'_t{c.tag_bits}' * (c.tag_bits > 0)}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,8 +16,19 @@ ISSUE_CYCLES = 2
 
 
 def read_job_layout(config: AxiConfig) -> data.StructLayout:
-    """A job: the byte address of its first word, and its words less 1."""
-    return data.StructLayout({"address": config.address_bits, "more_words": config.length_bits})
+    """A job: the byte address of its first word, its words less 1, and a tag for its errors."""
+    return data.StructLayout(
+        {
+            "address": config.address_bits,
+            "more_words": config.length_bits,
+            "tag": unsigned(config.tag_bits),
+        }
+    )
+
+
+def read_flight_layout(config: AxiConfig) -> data.StructLayout:
+    """What is kept of a burst in flight, and the tag of its job."""
+    return data.StructLayout({"burst": flight_layout(config), "tag": unsigned(config.tag_bits)})
 
 
 def read_word_layout(config: AxiConfig) -> data.StructLayout:
@@ -100,9 +111,10 @@ class AxiReader(wiring.Component):
         """A job's register, the address' register, and two queues: bursts in flight, and words."""
         m = Module()
         c = self.config
-        bursts = add(m, platform, "bursts", Fifo, flight_layout(c).size, c.outstanding)
+        bursts = add(m, platform, "bursts", Fifo, read_flight_layout(c).size, c.outstanding)
         words = add(m, platform, "words", Fifo, c.data_bits + 1, c.buffer_words)
-        burst = data.View(flight_layout(c), bursts.o.payload)
+        flight = data.View(read_flight_layout(c), bursts.o.payload)
+        burst = flight.burst
         bad = self.m_axi_rresp[1]
         spoilt = self.error.code[1]  # by a bad word
         m.d.comb += [
@@ -119,6 +131,7 @@ class AxiReader(wiring.Component):
         with m.If(self.m_axi_rvalid & bad & ~spoilt):
             m.d.sync += self.error.code.eq(self.m_axi_rresp)
             m.d.sync += self.error.address.eq(Cat(Const(0, c.byte_bits), burst.word_address))
+            m.d.sync += self.error.tag.eq(flight.tag)
         return m
 
     def _issue(self, m: Module, bursts: stream.Interface) -> None:
@@ -128,6 +141,7 @@ class AxiReader(wiring.Component):
         active = Signal()
         address = Signal(c.address_bits - c.byte_bits, reset_less=True)  # of the next burst's word
         more_words = Signal(c.length_bits, reset_less=True)  # of the job, from there on
+        tag = Signal(c.tag_bits, reset_less=True)
         reserved = Signal(range(c.buffer_words + 1))  # words asked for and not yet taken
         begins, ends, takes, unaligned = Signal(), Signal(), Signal(), Signal()
         more_beats = Signal(c.beat_bits)
@@ -147,7 +161,7 @@ class AxiReader(wiring.Component):
             takes.eq(self.i_job.valid & self.i_job.ready),
             unaligned.eq(self.i_job.payload.address[: c.byte_bits].any()),
             bursts.valid.eq(begins),
-            bursts.payload.eq(Cat(address, ends)),
+            bursts.payload.eq(Cat(address, ends, tag)),
             self.m_axi_arsize.eq(c.byte_bits),
             self.m_axi_arburst.eq(INCR),
         ]
@@ -170,7 +184,9 @@ class AxiReader(wiring.Component):
                 active.eq(1),
                 address.eq(self.i_job.payload.address[c.byte_bits :]),
                 more_words.eq(self.i_job.payload.more_words),
+                tag.eq(self.i_job.payload.tag),
             ]
             with m.If(unaligned):
                 m.d.sync += self.error.code.eq(AxiError.UNALIGNED)
                 m.d.sync += self.error.address.eq(self.i_job.payload.address)
+                m.d.sync += self.error.tag.eq(self.i_job.payload.tag)

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.hdl import (
+    ClockSignal,
+    Instance,
+    Module,
+    ResetInserter,
+    ResetSignal,
+    Value,
+    ValueLike,
+)
 from amaranth.lib import wiring
 
 from hw import yosys
@@ -62,17 +70,19 @@ def add(
     name: str,
     block: Callable[..., Any],
     *configuration: object,
+    reset: ValueLike | None = None,
     **through: Any,
 ) -> Any:
     """Add `block(*configuration)` to `m` as the submodule `name`; return the interface to wire.
 
     Args:
+        reset: resets the child alone; the parent's reset does so too.
         through: ports of the child that are the parent's own, by the child's name for them; they
             need no further wiring.
     """
     if not isinstance(platform, Emitter):
         child = block(*configuration)
-        m.submodules[name] = child
+        m.submodules[name] = child if reset is None else ResetInserter(reset)(child)
         for port, own in through.items():
             wiring.connect(m, wiring.flipped(own), getattr(child, port))
         return child
@@ -80,7 +90,7 @@ def add(
     interface = emitted.block.signature.create(path=(name,))
     for port, own in through.items():
         setattr(interface, port, own)
-    m.submodules[name] = emitted.instance(interface)
+    m.submodules[name] = emitted.instance(interface, reset)
     return interface
 
 
@@ -115,13 +125,18 @@ class EmittedModule:
         """The module's name."""
         return self.block.module_name
 
-    def instance(self, interface: object) -> Instance:
-        """Return an instance wired to `interface`, in the parent's clock domain."""
+    def instance(self, interface: object, reset: ValueLike | None = None) -> Instance:
+        """Return an instance wired to `interface`, in the parent's clock domain.
+
+        Args:
+            reset: resets the instance too.
+        """
         wires = [
             ("i" if member.flow is wiring.In else "o", "__".join(map(str, path)), value)
             for path, member, value in self.block.signature.flatten(interface)
         ]
-        domain = {"clk": ClockSignal(), "rst": ResetSignal()}
+        resets = ResetSignal() if reset is None else ResetSignal() | reset
+        domain = {"clk": ClockSignal(), "rst": resets}
         wires += [("i", name, domain[name]) for name in self._clock_ports()]
         return Instance(self.name, *wires)
 

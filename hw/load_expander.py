@@ -127,6 +127,7 @@ class LoadExpander(wiring.Component):
         bases: the base registers; they may change only while no instruction is offered.
         o: a stream of `hw.isa.run_layout` for each channel.
         o_general: the same for the general port.
+        given: high in the cycle in which the last port takes the last run of an instruction.
 
     Raises:
         ConfigError: `channels` is outside its range, or a reader's addresses or jobs have other
@@ -153,6 +154,7 @@ class LoadExpander(wiring.Component):
                 "bases": In(data.ArrayLayout(unsigned(ADDRESS_BITS), BASES)),
                 "o": Out(run).array(channels),
                 "o_general": Out(run),
+                "given": Out(1),
             }
         )
 
@@ -182,6 +184,7 @@ class LoadExpander(wiring.Component):
                 if name != "address"
             ),
             runs.o.ready.eq(done.all()),
+            self.given.eq(runs.o.valid & runs.o.ready & runs.o.payload.last),
         ]
         with m.If(self.i.valid & self.i.ready):
             named = load.channels[: self.channels]

@@ -84,7 +84,7 @@ class ChannelCounts:
 
 
 def with_memory(design: Design, capacities: Mapping[str, int]) -> Design:
-    """Return the design with a memory behind each of its AXI4 ports; its other ports stay.
+    """Return the design with a memory behind each AXI4 port of its masters; its other ports stay.
 
     Args:
         capacities: bytes of each memory, by the prefix of its port's names, such as "m_axi": a
@@ -100,8 +100,10 @@ def with_memory(design: Design, capacities: Mapping[str, int]) -> Design:
                 f"needed, at most {MAX_CAPACITY}"
             )
     ports = {port.name: port for port in design.ports}
-    found = {name.removesuffix("_arvalid") for name in ports if name.endswith("_arvalid")}
-    found |= {name.removesuffix("_awvalid") for name in ports if name.endswith("_awvalid")}
+    masters = [name for name, port in ports.items() if port.direction == "output"]
+    found = {
+        n.removesuffix(end) for end in ("_arvalid", "_awvalid") for n in masters if n.endswith(end)
+    }
     if found != set(capacities):
         raise ConfigError(
             f"{design.top} has the AXI4 ports {_list(found)}; there are memories for "

@@ -8,12 +8,13 @@ then looks at the whole log at once. So nothing that is measured depends on the 
 
 import json
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from golden.spec.errors import ToolError
 from hw import cosim
 from hw.emit import Design, Port
 
@@ -78,6 +79,8 @@ def play(
     cases: Sequence[Case],
     *,
     logged: Collection[str] | None = None,
+    prepare: Callable[[Path], None] = lambda _: None,
+    collect: Callable[[Path], None] = lambda _: None,
     waves: Path | None = None,
     progress: cosim.Progress = lambda _: None,
 ) -> list[Trace]:
@@ -85,10 +88,13 @@ def play(
 
     Args:
         logged: inputs whose handshakes are logged, all by default. Those of outputs always are.
+        prepare: writes what else the design reads into the simulation's working directory, such as
+            the images of memories (`hw.memory_model`).
+        collect: reads there what else the design left behind.
         waves: where to write a waveform (FST).
 
     Raises:
-        ToolError: a tool is missing or broke off.
+        ToolError: a tool is missing, or the simulation broke off.
     """
     streams = _streams(design, logged)
     levels = [port for port in design.ports if port.direction == "input" and _is_level(port)]
@@ -97,7 +103,12 @@ def play(
         folder = Path(name)
         _write_inputs(folder, streams, cases)
         (folder / "job.json").write_text(json.dumps(_job(streams, levels, cases)))
-        cosim.run(simulator, BENCH, folder, waves=waves, progress=progress)
+        prepare(folder)
+        if not cosim.run(simulator, BENCH, folder, waves=waves, progress=progress):
+            lines = (folder / "log").read_text(encoding="utf-8").strip().splitlines()
+            why = [line for line in lines if "%Fatal" in line] or lines[-3:]
+            raise ToolError(f"the simulation of {design.top} broke off: {' / '.join(why)}")
+        collect(folder)
         return _read_traces(folder, streams, len(cases))
 
 
@@ -184,14 +195,14 @@ def _write_inputs(folder: Path, streams: Sequence[_Stream], cases: Sequence[Case
 
 def _read_traces(folder: Path, streams: Sequence[_Stream], count: int) -> list[Trace]:
     streams = [stream for stream in streams if stream.is_logged]
-    handshakes = _read_hex(folder / "handshakes", 1 + 2 * len(streams))
+    handshakes = read_hex(folder / "handshakes", 1 + 2 * len(streams))
     bits = np.unpackbits(handshakes, axis=1, bitorder="little").astype(bool)
     starts = np.flatnonzero(bits[:, 0])
     # The log of a case that was broken off begins again; only the last try counts.
     ends = [*starts[1:], len(bits)]
     tries = json.loads((folder / "tries.json").read_text())
     outputs = {
-        s.name: _read_hex(folder / f"{s.name}.out", s.width) for s in streams if not s.is_input
+        s.name: read_hex(folder / f"{s.name}.out", s.width) for s in streams if not s.is_input
     }
     at = dict.fromkeys(outputs, 0)
     traces = []
@@ -209,7 +220,7 @@ def _read_traces(folder: Path, streams: Sequence[_Stream], count: int) -> list[T
     return traces
 
 
-def _read_hex(path: Path, width: int) -> np.ndarray:
+def read_hex(path: Path, width: int) -> np.ndarray:
     """Return lines of hexadecimal digits as bytes, little-endian: uint8 [lines, bytes]."""
     digits = -(-width // 4)
     text = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, digits + 1)[:, :-1]

@@ -106,6 +106,7 @@ class Scoreboard(wiring.Component):
         clear: takes all tokens away; only while `idle`.
         stop: nothing starts.
         idle: no instruction waits or is executed.
+        running: a bit for each unit: it has started an instruction and not ended it.
         waiting: a bit for each unit: its next instruction waits for a token.
         error: `hw.isa.error_layout`: TOKEN_OVERFLOW, and the instruction that gave the token; of
             several in one cycle the first unit's.
@@ -136,6 +137,7 @@ class Scoreboard(wiring.Component):
                 "clear": In(1),
                 "stop": In(1),
                 "idle": Out(1),
+                "running": Out(bits),
                 "waiting": Out(bits),
                 "error": Out(error_layout()),
             }
@@ -195,6 +197,7 @@ class Scoreboard(wiring.Component):
             tokens.start[unit].eq(starts),
             tokens.release[unit].eq(oldest.release),
             tokens.end[unit].eq(ends),
+            self.running[unit].eq(running.o.valid),
             self.waiting[unit].eq(queue.o.valid & ~there),
         ]
         is_first = ~tokens.overflow[:unit].any() & (self.error.code == ErrorCode.NONE)

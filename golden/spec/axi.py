@@ -24,6 +24,7 @@ class AxiConfig:
             `buffer_words` less a burst.
         length_bits: width of a job's number of words, 1 to 32; a job has up to 2**length_bits.
         id_bits: width of the transaction identifiers, 1 to 32; they are always 0.
+        tag_bits: width of a tag that a reader's job carries, and its error shows, 0 to 32.
 
     Raises:
         ConfigError: a field is outside its range.
@@ -36,6 +37,7 @@ class AxiConfig:
     buffer_words: int = 128
     length_bits: int = 20
     id_bits: int = 1
+    tag_bits: int = 0
 
     def __post_init__(self) -> None:
         if self.data_bits not in (powers := [16 << k for k in range(7)]):
@@ -51,6 +53,7 @@ class AxiConfig:
         check_range("buffer_words", self.buffer_words, 2 * self.burst_beats, 1024)
         check_range("length_bits", self.length_bits, 1, 32)
         check_range("id_bits", self.id_bits, 1, 32)
+        check_range("tag_bits", self.tag_bits, 0, 32)
 
     @property
     def word_bytes(self) -> int:

@@ -218,6 +218,7 @@ _BASE = Field("base", 4, "base register that the address in memory counts from")
 _OFFSET = Field("offset", ADDRESS_BITS, "added to the base register, modulo 2^34", "bytes")
 _VECTOR_WORDS = "words of the vector buffer"
 _ACTIVATION_WORDS = "words of the activation memory"
+_SCALE_UNITS = "units of 2^(zero_fraction_bits - scale_shift)"
 _FACTOR_LEAST = 1 - (1 << (FACTOR_BITS - 1))
 
 
@@ -248,7 +249,12 @@ def _product(*fields: Field) -> tuple[Field, ...]:
         Field("group", 10, "inputs of a scale group", "columns of m inputs", least=1),
         Field("sweeps", 16, "times that all inputs are given: tiles", "times", least=1),
         Field("addresses", 7, "of strips in each chain, for a raw matrix", "addresses", least=1),
-        Field("scale", 17, "scale of all rows of a raw matrix", "units of 2^(zero_fraction_bits - scale_shift)"),
+        Field(
+            "scale",
+            17,
+            "scale of all rows of a raw matrix",
+            "units of 2^(zero_fraction_bits - scale_shift)",
+        ),
         Field("out", 16, "where strip 0 of the outputs goes", _VECTOR_WORDS),
         *fields,
     )

@@ -1,0 +1,177 @@
+"""A core's configuration, read by generator, compiler, interpreter and simulator."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from golden.spec.axi import AxiConfig
+from golden.spec.errors import ConfigError
+from golden.spec.instruction import Instruction
+from golden.spec.isa import CHANNELS, PC_BITS, Weights
+from golden.spec.matrix_engine import MatrixEngineConfig
+from golden.spec.special_function_unit import SLOT_BITS, WIDE_BITS, SpecialFunctionUnitConfig
+
+SCALE_BITS, SCALE_SHIFT = 16, 14
+"""Of the engine's scales: with a scale of 2**SCALE_SHIFT an output is a sum itself."""
+
+LANES = 2
+"""Products of a multiplier in a cycle, and so strips that a chain works on at once."""
+
+GENERAL_BUFFER_BURSTS = 4
+"""Bursts in the queue of the general port, and of the program's."""
+
+WRITE_BEATS = 4
+"""Words of the longest burst that is written."""
+
+_MEMORY_DEPTHS = tuple(1 << k for k in range(4, 17))
+
+
+@dataclass(frozen=True)
+class CoreConfig:
+    """A core: a matrix engine and a special function unit between memories on the chip.
+
+    One number sets all widths: a strip of the engine's rows, a column of its inputs and a word of
+    the special function unit are `m` elements each. So a word of memory has 16 * m bits: as many
+    INT8 weights as a chain uses in a cycle, or half a word of the vector buffer.
+
+    Attributes:
+        chains: of the matrix engine, each with a memory channel of its own: 1 to 32.
+        m: 8 or 16.
+        strips: in a chain's tile, as in `SparseChainConfig`.
+        vector_depth: words of the vector buffer, of m wide elements each: a power of two from 16 to
+            65536. Addresses are modulo it.
+        activation_depth: words of the activation memory, of m INT8 elements in each of two lanes:
+            the same.
+        buffer_words: words in the queue behind each channel: so much is fetched ahead.
+        burst_beats, outstanding: of the channels, as in `AxiConfig`.
+        table_bits: of the special function unit.
+        zero_fraction_bits: of the engine's zero points, as in `MatrixEngineConfig`.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    chains: int = 2
+    m: int = 16
+    strips: int = 16
+    vector_depth: int = 4096
+    activation_depth: int = 512
+    buffer_words: int = 512
+    burst_beats: int = 16
+    outstanding: int = 16
+    table_bits: int = 8
+    zero_fraction_bits: int = 3
+
+    def __post_init__(self) -> None:
+        if isinstance(self.chains, bool) or self.chains not in range(1, CHANNELS + 1):
+            raise ConfigError(f"chains is {self.chains!r}; a core has 1 to {CHANNELS}")
+        if self.m not in (8, 16):
+            raise ConfigError(f"m is {self.m!r}; a core needs 8 or 16")
+        for name in ("vector_depth", "activation_depth"):
+            if (depth := getattr(self, name)) not in _MEMORY_DEPTHS:
+                raise ConfigError(
+                    f"{name} is {depth!r}; a power of two from {_MEMORY_DEPTHS[0]} to "
+                    f"{_MEMORY_DEPTHS[-1]} is needed"
+                )
+        # Their configurations check what they are given.
+        for part in (self.engine, self.functions, self.axi, self.general_axi, self.write_axi):
+            assert part
+
+    @cached_property
+    def engine(self) -> MatrixEngineConfig:
+        """The matrix engine."""
+        return MatrixEngineConfig(
+            chains=self.chains,
+            m=self.m,
+            strips=self.strips,
+            word_bits=self.word_bits,
+            scale_bits=SCALE_BITS,
+            scale_shift=SCALE_SHIFT + self.zero_fraction_bits,
+            output_bits=WIDE_BITS,
+            zero_fraction_bits=self.zero_fraction_bits,
+        )
+
+    @cached_property
+    def functions(self) -> SpecialFunctionUnitConfig:
+        """The special function unit."""
+        return SpecialFunctionUnitConfig(self.m, self.table_bits)
+
+    @cached_property
+    def axi(self) -> AxiConfig:
+        """What reads a channel; a job's tag is its instruction's program counter."""
+        return AxiConfig(
+            self.word_bits,
+            burst_beats=self.burst_beats,
+            outstanding=self.outstanding,
+            buffer_words=self.buffer_words,
+            tag_bits=PC_BITS,
+        )
+
+    @cached_property
+    def general_axi(self) -> AxiConfig:
+        """What reads the general port, and the program's."""
+        return AxiConfig(
+            self.word_bits,
+            burst_beats=self.burst_beats,
+            outstanding=GENERAL_BUFFER_BURSTS,
+            buffer_words=GENERAL_BUFFER_BURSTS * self.burst_beats,
+            length_bits=PC_BITS,
+            tag_bits=PC_BITS,
+        )
+
+    @cached_property
+    def write_axi(self) -> AxiConfig:
+        """What writes, to any port."""
+        return AxiConfig(
+            self.word_bits,
+            burst_beats=WRITE_BEATS,
+            outstanding=self.outstanding,
+            buffer_words=2 * WRITE_BEATS,
+        )
+
+    @property
+    def max_columns(self) -> int:
+        """Most columns of a product: what half an activation buffer holds."""
+        return self.engine.activation_depth // self.m
+
+    @property
+    def max_group_columns(self) -> int:
+        """Most columns of a scale group."""
+        return self.engine.max_group_inputs // self.m
+
+    def check_product(self, product: Instruction) -> None:
+        """Refuse an MV instruction that this core cannot execute.
+
+        Raises:
+            ConfigError: one of its fields is more than the core has, or does not go with others.
+        """
+        columns, addresses = product["columns"], product["addresses"]
+        limits = [("columns", self.max_columns), ("group", min(columns, self.max_group_columns))]
+        equals = []
+        if product["weights"] == Weights.PACKED:
+            equals.append(("channels", 0))
+        else:
+            limits.append(("addresses", self.strips))
+            equals += [("sweeps", 1), ("paired", 0)]
+            equals += [("words", columns * addresses * self.m)]
+            equals += [("strips", self.chains * LANES * addresses)]
+        for name, most in limits:
+            if product[name] > most:
+                raise ConfigError(f"MV {name} is {product[name]}; at most {most} fits here")
+        for name, needed in equals:
+            if product[name] != needed:
+                raise ConfigError(f"MV {name} is {product[name]}; {needed} goes with the others")
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a word of memory, of every port."""
+        return 16 * self.m
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word of memory."""
+        return self.word_bits // 8
+
+    @property
+    def words_per_vector_word(self) -> int:
+        """Words of memory that a word of the vector buffer takes."""
+        return self.m * SLOT_BITS // self.word_bits
