@@ -87,15 +87,29 @@ def norm_of(gain: torch.Tensor, epsilon: float, fraction: int) -> tuple[Norm, in
 
     Args:
         gain: the float norm's weights, with all that is folded into them, [inputs].
-        epsilon: of the float norm, that is added to the mean of the squares.
+        epsilon: of the float norm, that is added to the mean of the squares. See `loadable`.
     """
     n = len(gain)
     whole = gain.double() * n**0.5
     # gamma counts in units of 2**-16, and the first product has 2**-NORM_SHIFT in one.
     room = fraction_bits(float(whole.abs().max()), FACTOR_BITS, headroom=1)
     gamma = torch.round(whole * 2.0**room).long()
-    norm = Norm(gamma, round(epsilon * n * 2.0 ** (2 * fraction)))
+    norm = Norm(gamma, loadable(epsilon * n * 2.0 ** (2 * fraction)))
     return norm, room - NORM_SHIFT - FACTOR_FRACTION_BITS
+
+
+def loadable(value: float) -> int:
+    """Return a constant as a program loads it to a scalar register: an integer that is rounded.
+
+    It has at most 17 significant bits, as a positive factor does; so it is off by at most 2**-17 of
+    itself, or by a half.
+
+    Args:
+        value: 0 or more.
+    """
+    bits = FACTOR_BITS - 1
+    shift = max(floor(value).bit_length() - bits, 0)
+    return round(value / 2.0**shift) << shift
 
 
 def residual(x: int, y: int, out: int) -> Residual:

@@ -1,1 +1,1 @@
-"""Floor 3: the mapping flow from a model to a program; nothing stands here yet."""
+"""Floor 3: the mapping flow from a model to a program; docs/compiler.md says what stands."""

@@ -4,12 +4,14 @@ The monitors are bound to the ports of units inside the core. So the core needs 
 and what they say does not hang on its own counters. Cycles count from the start of the simulation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from golden.spec.core import CoreConfig
+from golden.spec.instruction import Instruction
 from golden.spec.isa import PC_BITS, Unit
 from golden.spec.special_function_unit import BYTE_BITS, WIDE_BITS
 from hw.emit import Design
@@ -67,6 +69,50 @@ class CoreLog:
     ends: dict[Unit, Events]
     vectors: dict[Unit, Writes]
     columns: Writes
+
+
+@dataclass(frozen=True)
+class InstructionTimes:
+    """When a program's instructions ran, by unit, in the program's order.
+
+    Attributes:
+        pc, start, end: int64 [instructions].
+    """
+
+    pc: dict[Unit, np.ndarray]
+    start: dict[Unit, np.ndarray]
+    end: dict[Unit, np.ndarray]
+
+    @property
+    def first_start(self) -> int:
+        """The cycle in which the first one starts."""
+        return min(int(starts[0]) for starts in self.start.values() if len(starts))
+
+    def end_of(self, unit: Unit, pcs: Sequence[int]) -> list[int]:
+        """Return the cycles in which a unit's instructions with these program counters end."""
+        return self.end[unit][np.searchsorted(self.pc[unit], pcs)].tolist()
+
+
+def instruction_times(
+    log: CoreLog, programs: Sequence[Sequence[Instruction]]
+) -> list[InstructionTimes]:
+    """Return the times of each of some programs that ran to their ends, one after the other."""
+    at = dict.fromkeys(Unit, 0)
+    times = []
+    for program in programs:
+        mine = {}
+        for unit in Unit:
+            count = sum(one.unit is unit for one in program)
+            mine[unit] = slice(at[unit], at[unit] + count)
+            at[unit] += count
+        times.append(
+            InstructionTimes(
+                {unit: log.starts[unit].pc[part] for unit, part in mine.items()},
+                {unit: log.starts[unit].cycle[part] for unit, part in mine.items()},
+                {unit: log.ends[unit].cycle[part] for unit, part in mine.items()},
+            )
+        )
+    return times
 
 
 def with_monitors(design: Design, config: CoreConfig) -> Design:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from golden.core_effects import Effect
-from golden.spec.axi import PAGE_BYTES
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ToolError
 from golden.spec.isa import Unit
@@ -28,6 +27,9 @@ from hw.memory_model import (
 )
 
 BENCH = "hw.benches.core"
+
+LEAST_CAPACITY = 1 << 16
+"""Bytes of the smallest memory, so that small tests share a simulator."""
 
 MOST_CYCLES = 50_000_000
 """After so many cycles a program is broken off."""
@@ -196,7 +198,7 @@ def _jobs(
 
 def _capacity(size: int) -> int:
     """Return the size of a memory for `size` bytes: few sizes, so few simulators are built."""
-    return max(1 << (size - 1).bit_length(), PAGE_BYTES)
+    return max(1 << (size - 1).bit_length(), LEAST_CAPACITY)
 
 
 def _after(folder: Path, port: str, content: np.ndarray) -> np.ndarray:

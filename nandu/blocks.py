@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hw.engine_cases
 import hw.sfu_cases
@@ -25,7 +25,11 @@ from hw.sparse_chain import SparseChain
 from hw.special_function_unit import SpecialFunctionUnit
 from hw.synth import TARGETS, check_target, synthesise
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Config = SparseChainConfig | MatrixEngineConfig | SpecialFunctionUnitConfig
+AnyConfig = TypeVar("AnyConfig", bound="DataclassInstance")
 GENERIC = "generic"
 
 
@@ -124,12 +128,18 @@ def find(name: str) -> Block:
 
 
 def configure(block: Block, settings: Sequence[str]) -> Config:
-    """Return the block's configuration with settings like "m=8" applied.
+    """Return the block's configuration with settings like "m=8" applied; see `with_settings`."""
+    config: Config = with_settings(block.config, settings)
+    return config
+
+
+def with_settings(kind: type[AnyConfig], settings: Sequence[str]) -> AnyConfig:
+    """Return a configuration with settings like "m=8" applied, of several for a field the last.
 
     Raises:
         ConfigError: a setting is not key=integer, or names no field, or is outside its range.
     """
-    fields = [field.name for field in dataclasses.fields(block.config)]
+    fields = [field.name for field in dataclasses.fields(kind)]
     values: dict[str, int] = {}
     for setting in settings:
         key, _, value = setting.partition("=")
@@ -139,8 +149,7 @@ def configure(block: Block, settings: Sequence[str]) -> Config:
             values[key] = int(value)
         except ValueError:
             raise ConfigError(f"{key} is {value!r}; an integer is needed, as in {key}=8") from None
-    config: Config = block.config(**values)
-    return config
+    return kind(**values)
 
 
 @dataclass(frozen=True)

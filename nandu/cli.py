@@ -256,6 +256,61 @@ def synth(
         _show_record(record)
 
 
+@app.command("run-rtl")
+def run_rtl(
+    model: Annotated[str, typer.Argument(help="smollm2-135m, or a GGUF file.")],
+    prompt: Annotated[str | None, typer.Option(help="Text that the core reads.")] = None,
+    tokens_in: Annotated[
+        str | None, typer.Option(metavar="IDS", help="Instead, token numbers, as 504,3575,282.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens that the core is to give.")] = 1,
+    layers: Annotated[
+        int | None, typer.Option(help="Keep only the first decoder layers of the model.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="w8 for INT8, or q4_1 for the 4-bit codes of the model's file.")
+    ] = "w8",
+    settings: Settings = None,
+    latency: Annotated[int, typer.Option(help="Cycles from an address to its first word.")] = 1,
+    bandwidth: Annotated[
+        float, typer.Option(help="Words per cycle that each memory port gives, up to 1.")
+    ] = 1.0,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Write the last token's time line for Perfetto (JSON).")
+    ] = None,
+    waves: Waves = None,
+    as_json: Json = False,
+) -> None:
+    """Run a language model on the RTL of a core, and compare every word with golden.
+
+    Example: nandu run-rtl smollm2-135m --prompt "The capital of France is" --tokens 1
+    """
+    from nandu import run_rtl as command
+    from nandu.progress import Stages
+
+    options = command.options(
+        model,
+        prompt=prompt,
+        tokens_in=tokens_in,
+        tokens=tokens,
+        layers=layers,
+        weights=weights,
+        settings=settings or [],
+        latency=latency,
+        bandwidth=bandwidth,
+        timeline=timeline,
+        waves=waves,
+    )
+    with Stages() as stages:
+        result = command.run(options, stages)
+    record = command.record(options, result)
+    if as_json:
+        _print_json(record)
+    else:
+        _show_record(record)
+    _exit_unless(bool(record["passed"]))
+
+
 def _show_demo(record: dict[str, Any]) -> None:
     verdict = "[green]bit-exact[/]" if record["passed"] else "[red]FAILED[/]"
     output.print(

@@ -1,0 +1,245 @@
+"""The compiler: from an integer transformer to the memories of a core, and its programs.
+
+model = compile_model(transformer, config, max_positions=256)
+model.images["general"], model.images["channel_0"], ...    what the memories hold
+model.bases(token)                                         what the base registers hold
+model.program(position)                                    what the core runs for that token
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from golden.core_memories import GENERAL, channel
+from golden.integer_linear import IntegerLinear
+from golden.spec.core import CoreConfig
+from golden.spec.errors import ConfigError
+from golden.spec.special_function_unit import FACTOR_BITS
+from golden.special_functions.functions import rope_table
+from golden.transformer import IntegerTransformer, Layer
+from hls_gen.layer_program import TokenProgram
+from hls_gen.matrices import Product, Stack, place, rows_of, stack
+from hls_gen.memory_map import MemoryMap
+from hls_gen.plan import AttentionPlan, FeedForwardPlan, LayerPlan, Linear, ModelPlan, Part
+from hls_gen.program import Program
+
+LOGITS_SHARE = 8
+"""A part of the logits takes at most this fraction of the vector buffer, if it is no less than a
+full tile of all chains."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A model in a core's memories.
+
+    Attributes:
+        plan: all that programs need to know.
+        images: of the ports "general" and "channel_0" on, uint8 [bytes], from address 0 on. Cache,
+            hidden vector and logits are 0.
+    """
+
+    plan: ModelPlan
+    images: dict[str, np.ndarray]
+
+    def bases(self, token: int) -> tuple[int, ...]:
+        """Return the 16 base registers for a token of the vocabulary."""
+        return self.plan.memory.bases(token)
+
+    def program(
+        self,
+        position: int,
+        *,
+        layers: Sequence[int] | None = None,
+        head: bool = True,
+        store_hidden: bool = False,
+    ) -> Program:
+        """Return what the core runs for one token; see `token_program`."""
+        return token_program(
+            self.plan, position, layers=layers, head=head, store_hidden=store_hidden
+        )
+
+    def logits(self, general: np.ndarray) -> torch.Tensor:
+        """Return the logits that lie in the general memory, int64 [vocabulary]."""
+        memory = self.plan.memory
+        return _wide_vector(general, memory.logits, memory.shape.vocabulary)
+
+    def hidden(self, general: np.ndarray) -> torch.Tensor:
+        """Return the vector that `store_hidden` has left there, int64 [hidden]."""
+        memory = self.plan.memory
+        return _wide_vector(general, memory.outputs, memory.shape.hidden)
+
+
+def token_program(
+    plan: ModelPlan,
+    position: int,
+    *,
+    layers: Sequence[int] | None = None,
+    head: bool = True,
+    store_hidden: bool = False,
+) -> Program:
+    """Return the program of one token.
+
+    Its vector is loaded from where base register `Base.ROW` says.
+
+    Args:
+        position: tokens in the cache.
+        layers: numbers of the decoder layers, all by default.
+        head: the logits are computed and stored.
+        store_hidden: the last layer's outputs are stored.
+
+    Raises:
+        ConfigError: the position is beyond the cache, or the memories on the chip are too small.
+    """
+    layers = range(len(plan.layers)) if layers is None else layers
+    norms = [2 * layer + which for layer in layers for which in range(2)]
+    program = TokenProgram(plan, position, norms + [2 * len(plan.layers)] * head)
+    for layer in layers:
+        program.layer(layer)
+    if store_hidden:
+        program.store_hidden()
+    if head:
+        program.head()
+    return program.emitter.program()
+
+
+def compile_model(
+    transformer: IntegerTransformer, config: CoreConfig, max_positions: int
+) -> Compiled:
+    """Return a model as a core runs it, with a cache for `max_positions` tokens.
+
+    Raises:
+        ConfigError: the model does not fit the core.
+    """
+    if max_positions > transformer.max_positions:
+        raise ConfigError(
+            f"max_positions is {max_positions}; the model was made for {transformer.max_positions}"
+        )
+    streams = _Streams(config)
+    with _one_thread():
+        layers = tuple(_layer_plan(layer, streams) for layer in transformer.layers)
+        head = tuple(_head_parts(transformer.head, streams))
+    memory = MemoryMap(config, transformer.shape, max_positions, streams.bytes)
+    plan = ModelPlan(memory, layers, transformer.head_norm.epsilon, head)
+    token_program(plan, max_positions - 1)  # what does not fit is refused now
+    images = {GENERAL: _general_image(transformer, memory)}
+    for number, image in enumerate(streams.images(memory.channel_bytes)):
+        images[channel(number)] = image
+    return Compiled(plan, images)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: a chain's share is so small that others only cost time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Streams:
+    """Weight streams one behind the other, the same place in all channels."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        self.config = config
+        self.bytes = 0
+        self._words: list[np.ndarray] = []
+
+    def add(self, matrix: Stack) -> Product:
+        """Add a matrix and return where it lies."""
+        product, words = place(matrix, self.config, self.bytes)
+        self._words.append(words)
+        self.bytes += product.words * self.config.word_bytes
+        return product
+
+    def linear(self, *layers: IntegerLinear) -> Linear:
+        """Add layers with the same inputs."""
+        matrix = stack(layers, self.config)
+        parts = (
+            Part(strip, len(layer.values), layer.shift)
+            for strip, layer in zip(matrix.starts, layers, strict=True)
+        )
+        return Linear(self.add(matrix), tuple(parts))
+
+    def images(self, size: int) -> Iterator[np.ndarray]:
+        """Yield each channel's memory, uint8 [size]."""
+        for number in range(self.config.chains):
+            image = np.zeros(size, np.uint8)
+            np.concatenate(
+                [words[number].reshape(-1) for words in self._words], out=image[: self.bytes]
+            )
+            yield image
+
+
+def _layer_plan(layer: Layer, streams: _Streams) -> LayerPlan:
+    attention, network = layer.attention, layer.feed_forward
+    return LayerPlan(
+        attention_epsilon=layer.attention_norm.epsilon,
+        attention=AttentionPlan(
+            inputs=streams.linear(attention.query, attention.key, attention.value),
+            output=streams.linear(attention.output),
+            score_shift=attention.score_shift,
+            score_fraction=attention.score_fraction,
+            sum_shift=attention.sum_shift,
+            output_shift=attention.output_shift,
+            probability_bits=attention.probability_bits,
+        ),
+        attention_residual=layer.attention_residual,
+        feed_forward_epsilon=layer.feed_forward_norm.epsilon,
+        feed_forward=FeedForwardPlan(
+            gate_up=streams.linear(network.gate, network.up),
+            down=streams.linear(network.down),
+            gate_shift=network.gate_shift,
+            product_first=network.product_first,
+        ),
+        feed_forward_residual=layer.feed_forward_residual,
+    )
+
+
+def _head_parts(head: IntegerLinear, streams: _Streams) -> Iterator[Linear]:
+    """Yield the matrix of the logits in parts whose outputs the vector buffer holds twice."""
+    config = streams.config
+    tile = 2 * config.chains * config.strips
+    strips = max(config.vector_depth // LOGITS_SHARE // tile, 1) * tile
+    matrix = stack([head], config)
+    rows = len(head.values)
+    for start in range(0, rows, strips * config.m):
+        end = start + strips * config.m
+        product = streams.add(rows_of(matrix, start, end))
+        yield Linear(product, (Part(0, min(rows, end) - start, head.shift),))
+
+
+def _general_image(transformer: IntegerTransformer, memory: MemoryMap) -> np.ndarray:
+    image = np.zeros(memory.general_bytes, np.uint8)
+    norms = [
+        norm
+        for layer in transformer.layers
+        for norm in (layer.attention_norm, layer.feed_forward_norm)
+    ]
+    gammas = torch.stack([norm.gamma for norm in (*norms, transformer.head_norm)])
+    most = (1 << (FACTOR_BITS - 1)) - 1
+    positions = torch.arange(memory.max_positions)
+    rotations = rope_table(positions, memory.shape.head_size, transformer.theta)
+    for offset, vectors in (
+        (memory.gamma(0), gammas.clamp(-most, most)),
+        (memory.rotation(0), rotations),
+        (memory.embedding, transformer.embedding),
+    ):
+        rows = _slots(vectors, memory)
+        image[offset : offset + rows.size] = rows.reshape(-1)
+    return image
+
+
+def _slots(vectors: torch.Tensor, memory: MemoryMap) -> np.ndarray:
+    """Return wide vectors [vectors, elements] as memory holds them, uint8 [vectors, bytes]."""
+    missing = -vectors.shape[1] % memory.config.m
+    return np.pad(vectors.numpy().astype("<i4"), ((0, 0), (0, missing))).view(np.uint8)
+
+
+def _wide_vector(general: np.ndarray, offset: int, elements: int) -> torch.Tensor:
+    data = np.ascontiguousarray(general[offset : offset + 4 * elements]).view("<i4")
+    return torch.from_numpy(data.astype(np.int64))

@@ -1,0 +1,163 @@
+"""Linear layers as the weight streams of a core's channels.
+
+Layers that have the same inputs become one matrix: their rows follow each other, each layer's from
+a whole strip on. Rows keep their own scales and zero points; groups are those of the finest layer,
+cut further where the engine cannot add up so many inputs. That changes no total.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import torch
+
+from golden.integer_linear import ZERO_FRACTION_BITS, IntegerLinear
+from golden.matrix_engine import Mode, chain_passes
+from golden.sparse_matrix import dense_matrix
+from golden.spec.core import CoreConfig
+from golden.spec.errors import ConfigError
+from golden.spec.isa import FORMATS, Unit
+from golden.spec.matrix_engine import MatrixEngineConfig
+from hw.weight_stream import equally_long, weight_stream
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Linear layers one below the other.
+
+    Attributes:
+        values: int8 [rows, inputs]. scales, zeros: int64 [rows, groups].
+        group_size: inputs of a group, a multiple of m. bits: width of a stored weight.
+        starts: the strip with which each layer begins.
+    """
+
+    values: torch.Tensor
+    scales: torch.Tensor
+    zeros: torch.Tensor
+    group_size: int
+    bits: int
+    starts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix in the channels, and what MV needs to know of it.
+
+    Attributes:
+        offset: where its words begin in each channel, from the weights' base on.
+        words: of each chain. strips: that come out, those beyond the matrix too.
+        columns, group, sweeps: as in MV.
+        rows: of the matrix.
+    """
+
+    offset: int
+    words: int
+    strips: int
+    columns: int
+    group: int
+    sweeps: int
+    rows: int
+
+
+def stack(layers: Sequence[IntegerLinear], config: CoreConfig) -> Stack:
+    """Return layers with the same inputs as one.
+
+    Raises:
+        ConfigError: a group is not made of whole columns, or the engine lacks the zero points'
+            fraction bits.
+    """
+    engine = config.engine
+    group = _common_group(layers, engine)
+    values: list[torch.Tensor] = []
+    scales: list[torch.Tensor] = []
+    zeros: list[torch.Tensor] = []
+    starts, strips = [], 0
+    for layer in layers:
+        _check_zeros(layer, engine)
+        missing = -len(layer.values) % engine.chain_length
+        starts.append(strips)
+        strips += (len(layer.values) + missing) // engine.chain_length
+        times = -(-min(layer.group_size, layer.inputs) // group)
+        groups = -(-layer.inputs // group)
+        for parts, rows in (
+            (values, layer.values),
+            (scales, layer.scales.repeat_interleave(times, dim=1)[:, :groups]),
+            (zeros, layer.zeros.repeat_interleave(times, dim=1)[:, :groups]),
+        ):
+            parts.append(torch.nn.functional.pad(rows, (0, 0, 0, missing)))
+    bits = max(layer.bits for layer in layers)
+    return Stack(torch.cat(values), torch.cat(scales), torch.cat(zeros), group, bits, tuple(starts))
+
+
+def place(matrix: Stack, config: CoreConfig, offset: int) -> tuple[Product, np.ndarray]:
+    """Return a matrix that begins at `offset`, and its words, uint8 [chains, words, bytes].
+
+    Raises:
+        ConfigError: the engine cannot take all inputs at once, or a load all words.
+    """
+    engine = config.engine
+    rows, inputs = matrix.values.shape
+    if inputs > engine.activation_depth:
+        raise ConfigError(
+            f"a matrix has {inputs} inputs; the activation buffers hold {engine.activation_depth}"
+        )
+    packed = dense_matrix(matrix.values, matrix.group_size, matrix.bits, engine.m)
+    chains = chain_passes(packed, engine, Mode.MATRIX_VECTOR)
+    words = equally_long(
+        [weight_stream(passes, matrix.scales, matrix.zeros, engine) for passes in chains]
+    )
+    if words.shape[1] > (most := FORMATS[Unit.LD].field("length").span[1]):
+        raise ConfigError(
+            f"a matrix of {rows} rows takes {words.shape[1]} words of each channel; one load takes "
+            f"up to {most}: give the core more chains"
+        )
+    columns = chains[0].columns
+    product = Product(
+        offset,
+        words=words.shape[1],
+        strips=sum(int((passes.strips >= 0).sum()) for passes in chains),
+        columns=columns,
+        group=min(matrix.group_size // engine.m, columns),
+        sweeps=len(chains[0].strips),
+        rows=rows,
+    )
+    return product, words
+
+
+def rows_of(matrix: Stack, start: int, end: int) -> Stack:
+    """Return some rows of a matrix, from a whole strip on."""
+    rows = slice(start, end)
+    return Stack(
+        matrix.values[rows],
+        matrix.scales[rows],
+        matrix.zeros[rows],
+        matrix.group_size,
+        matrix.bits,
+        (0,),
+    )
+
+
+def _common_group(layers: Sequence[IntegerLinear], engine: MatrixEngineConfig) -> int:
+    """Return the inputs of a group that is a part of each layer's groups."""
+    m = engine.m
+    columns = 0
+    for layer in layers:
+        group = min(layer.group_size, -(-layer.inputs // m) * m)
+        if group % m:
+            raise ConfigError(
+                f"a group has {group} inputs; a core with m = {m} needs a multiple of that"
+            )
+        columns = gcd(columns, group // m)
+    most = min(engine.max_group_inputs, engine.activation_depth) // m
+    return m * max(part for part in range(1, most + 1) if columns % part == 0)
+
+
+def _check_zeros(layer: IntegerLinear, engine: MatrixEngineConfig) -> None:
+    """Refuse zero points whose fraction bits the engine does not have."""
+    bits = engine.zero_fraction_bits
+    if bits != ZERO_FRACTION_BITS and bool(layer.zeros.any()):
+        raise ConfigError(
+            f"the weights have zero points with {ZERO_FRACTION_BITS} fraction bits; the engine has "
+            f"zero_fraction_bits = {bits}; make the core with {ZERO_FRACTION_BITS}"
+        )

@@ -1,0 +1,116 @@
+"""Where a model lies in a core's memories: the general one, and the channels.
+
+    general    gammas of all norms | rotations of all positions | embedding | hidden | logits
+    channel    weight streams, in the order of their use | keys and values of all layers
+
+A vector of wide elements takes whole words of the vector buffer, its elements in slots of 32 bits.
+Base registers say where each part begins, so a program does not depend on where the host puts them.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from golden.model_shapes import ModelShape
+from golden.spec.core import CoreConfig
+from golden.spec.isa import BASES
+from golden.spec.special_function_unit import SLOT_BITS
+from hls_gen.kv_cache import KvLayout
+
+
+class Base(IntEnum):
+    """Base registers of the programs.
+
+    `ROW` is where the token's wide vector lies: its row of the embedding, or any other place. From
+    `OUTPUTS` on lies what a program gives: logits, and the last layer's outputs.
+    """
+
+    TABLES = 0
+    ROW = 1
+    OUTPUTS = 2
+    WEIGHTS = 3
+    CACHE = 4
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """Offsets and sizes in bytes.
+
+    Attributes:
+        weight_bytes: of all weight streams, in each channel.
+    """
+
+    config: CoreConfig
+    shape: ModelShape
+    max_positions: int
+    weight_bytes: int
+
+    @property
+    def cache(self) -> KvLayout:
+        """The cache of a layer."""
+        shape = self.shape
+        return KvLayout(self.config, shape.kv_heads, shape.head_size, self.max_positions)
+
+    def vector_words(self, elements: int) -> int:
+        """Return the words of the vector buffer that a vector takes."""
+        return -(-elements // self.config.m)
+
+    def vector_bytes(self, elements: int) -> int:
+        """Return the bytes that a vector takes in memory."""
+        return self.vector_words(elements) * self.config.m * SLOT_BITS // 8
+
+    def gamma(self, norm: int) -> int:
+        """Return where a norm's factors lie: two for each layer, then the head's."""
+        return norm * self.vector_bytes(self.shape.hidden)
+
+    def rotation(self, position: int) -> int:
+        """Return where a position's rotation lies."""
+        norms = 2 * self.shape.layers + 1
+        return self.gamma(norms) + position * self.vector_bytes(self.shape.head_size)
+
+    @property
+    def embedding(self) -> int:
+        """Where the embedding begins."""
+        return self.rotation(self.max_positions)
+
+    def row(self, token: int) -> int:
+        """Return where a token's row of the embedding lies."""
+        return self.embedding + token * self.vector_bytes(self.shape.hidden)
+
+    @property
+    def outputs(self) -> int:
+        """Where the last layer's outputs lie, and the logits behind them."""
+        return self.row(self.shape.vocabulary)
+
+    @property
+    def logits(self) -> int:
+        """Where the logits lie."""
+        return self.outputs + self.vector_bytes(self.shape.hidden)
+
+    @property
+    def general_bytes(self) -> int:
+        """Bytes of the general memory."""
+        return self.logits + self.vector_bytes(self.shape.vocabulary)
+
+    @property
+    def channel_bytes(self) -> int:
+        """Bytes of each channel."""
+        return self.weight_bytes + self.shape.layers * self.cache.layer_bytes
+
+    def keys(self, layer: int, head: int) -> int:
+        """Return where a head's keys lie, from the cache's base on."""
+        return layer * self.cache.layer_bytes + self.cache.keys(head)
+
+    def values(self, layer: int, head: int) -> int:
+        """Return where a head's values lie, from the cache's base on."""
+        return layer * self.cache.layer_bytes + self.cache.values(head)
+
+    def bases(self, token: int = 0) -> tuple[int, ...]:
+        """Return the base registers of a core whose memories hold this map from address 0 on."""
+        given = {
+            Base.TABLES: 0,
+            Base.ROW: self.row(token),
+            Base.OUTPUTS: self.outputs,
+            Base.WEIGHTS: 0,
+            Base.CACHE: self.weight_bytes,
+        }
+        return tuple(given[Base(n)] if n in list(Base) else 0 for n in range(BASES))

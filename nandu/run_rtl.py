@@ -1,0 +1,235 @@
+"""Runs a language model on the RTL of a core: the whole way from a prompt to the next token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from golden import perplexity
+from golden.calibration import calibrate
+from golden.language_model import LanguageModel, load, smollm2_file
+from golden.recipe import Recipe
+from golden.spec.core import CoreConfig
+from golden.spec.errors import ConfigError
+from golden.transformer import IntegerTransformer
+from golden.transformer_quantise import quantise_transformer
+from hls_gen.compiler import Compiled, compile_model
+from hls_gen.model_run import ModelRun, ModelRunner
+from hw.core_simulation import port_names
+from hw.cosim import check_tools
+from hw.memory_model import MemoryTiming
+from nandu.blocks import with_settings
+from nandu.progress import Stages
+from nandu.timeline import write_timeline
+
+MODEL = "smollm2-135m"
+"""The model that is installed with Nandu."""
+
+CHAINS = 32
+"""Of the core, if nothing else is said: 1,024 multipliers."""
+
+CALIBRATION_TOKENS = 1024
+
+WEIGHTS = ("w8", "q4_1")
+"""INT8 in groups, or the 4-bit codes of the model's own file."""
+
+POSITIONS = 64
+"""The least positions of the cache; more in steps of it, so that few simulators are built."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for.
+
+    Attributes:
+        model: `MODEL`, or a GGUF file.
+        prompt: a text; tokens_in: instead, numbers of tokens.
+        tokens: to be given by the core.
+        layers: decoder layers that are kept, the first ones; None for all.
+        weights: see `WEIGHTS`.
+        config: of the core. timing: of its memories.
+        timeline, waves: files to write, or None: the last token's time line, and a waveform.
+
+    Raises:
+        ConfigError: an option is outside its range, or does not go with another.
+    """
+
+    model: str
+    prompt: str | None
+    tokens_in: Sequence[int] | None
+    tokens: int
+    layers: int | None
+    weights: str
+    config: CoreConfig
+    timing: MemoryTiming
+    timeline: Path | None = None
+    waves: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.tokens_in is None):
+            raise ConfigError("give either --prompt or --tokens-in")
+        if self.tokens < 1:
+            raise ConfigError(f"--tokens is {self.tokens}; 1 is the least")
+        if self.weights not in WEIGHTS:
+            raise ConfigError(f"--weights is {self.weights!r}; allowed are {', '.join(WEIGHTS)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came of it.
+
+    Attributes:
+        prompt: tokens that went in. text: what the tokens that came out say.
+        seconds: of each stage.
+    """
+
+    run: ModelRun
+    prompt: list[int]
+    text: str
+    seconds: dict[str, float]
+
+
+def options(
+    model: str,
+    *,
+    tokens_in: str | None,
+    settings: Sequence[str],
+    latency: int,
+    bandwidth: float,
+    **others: Any,
+) -> Options:
+    """Return the options that a command line gives.
+
+    Raises:
+        ConfigError: one of them is outside its range, or does not go with another.
+    """
+    config = with_settings(CoreConfig, [f"chains={CHAINS}", *settings])
+    rate = Fraction(bandwidth).limit_denominator(1000)
+    return Options(
+        model,
+        tokens_in=None if tokens_in is None else _numbers(tokens_in),
+        config=config,
+        timing=MemoryTiming(latency=latency, words_per_cycle=rate),
+        **others,
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of a list with commas."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(
+            f"--tokens-in is {text!r}; numbers with commas are needed, as 504,3575,282"
+        ) from None
+
+
+def run(options: Options, stages: Stages) -> Result:
+    """Quantise and compile a model, and run it.
+
+    Raises:
+        ConfigError: a token is not in the vocabulary, or the model does not fit the core.
+        ModelFileError: the model cannot be read. ToolError: a tool is missing.
+    """
+    check_tools()
+    with stages.stage("Load the model"):
+        model = load(_file(options.model))
+        _keep_layers(model, options.layers)
+        prompt = _tokens(options, model)
+    with stages.stage("Quantise it"):
+        transformer = _integer_model(model, options)
+    positions = -(-(len(prompt) + options.tokens) // POSITIONS) * POSITIONS
+    with stages.stage("Compile it"):
+        compiled: Compiled = compile_model(transformer, options.config, positions)
+    with stages.stage("Run it in RTL") as progress:
+        timing = dict.fromkeys(port_names(options.config), options.timing)
+        runner = ModelRunner(
+            transformer, compiled, timing=timing, waves=options.waves, progress=progress
+        )
+        result = runner.generate(prompt, options.tokens)
+    if options.timeline:
+        write_timeline(options.timeline, result.runs[-1])
+    text = str(model.tokenizer.decode(result.tokens))
+    return Result(result, prompt, text, stages.seconds)
+
+
+def _file(model: str) -> Path:
+    """Return the file of a model's weights."""
+    if model == MODEL:
+        return smollm2_file()
+    if not model.endswith(".gguf"):
+        raise ConfigError(f"there is no model {model!r}; known are {MODEL} and any .gguf file")
+    return Path(model)
+
+
+def _tokens(options: Options, model: LanguageModel) -> list[int]:
+    """Return the tokens that go in."""
+    if options.tokens_in is None:
+        assert options.prompt is not None
+        numbers: list[int] = model.tokens(options.prompt)[0].tolist()
+        return numbers
+    size = model.network.config.vocab_size
+    wrong = [token for token in options.tokens_in if token not in range(size)]
+    if wrong or not options.tokens_in:
+        what = f"has {wrong[0]}" if wrong else "is empty"
+        raise ConfigError(f"--tokens-in {what}; the vocabulary is 0 to {size - 1}")
+    return list(options.tokens_in)
+
+
+def _keep_layers(model: LanguageModel, layers: int | None) -> None:
+    """Drop all but the first decoder layers of a model."""
+    if layers is None:
+        return
+    network = model.network
+    most = network.config.num_hidden_layers
+    if layers not in range(1, most + 1):
+        raise ConfigError(f"--layers is {layers}; the model has 1 to {most}")
+    network.model.layers = network.model.layers[:layers]
+    network.config.num_hidden_layers = layers
+
+
+def _integer_model(model: LanguageModel, options: Options) -> IntegerTransformer:
+    """Return the integer model."""
+    text = perplexity.calibration_text()
+    calibration = calibrate(model, perplexity.first_tokens(model, text, CALIBRATION_TOKENS))
+    recipe = Recipe()
+    if options.weights == "q4_1":
+        recipe = Recipe(carried=_file(options.model), smoothing=0.7)
+    return quantise_transformer(model, calibration, recipe)
+
+
+def record(options: Options, result: Result) -> dict[str, object]:
+    """Return what the command prints with `--json`."""
+    run = result.run
+    last = run.runs[-1]
+    traffic = last.offchip_bytes
+    cycles = last.cycles
+    return {
+        "passed": not run.differences and run.tokens == run.golden_tokens,
+        "differences": run.differences[:10],
+        "tokens": run.tokens,
+        "golden_tokens": run.golden_tokens,
+        "text": result.text,
+        "prompt_tokens": len(result.prompt),
+        "multipliers": options.config.engine.lanes,
+        "cycles": cycles,
+        "cycles_of_all": sum(one.cycles for one in run.runs),
+        "cycles_per_layer": last.layer_cycles,
+        "stalls": stalls(last.counters),
+        "weights_busy": last.counters["WORDS"] / cycles,
+        "offchip_bytes_per_token": sum(traffic.values()),
+        "offchip_bytes": traffic | {"activations": 0},
+        "wall_s": result.seconds["Run it in RTL"],
+        "seconds": result.seconds,
+    }
+
+
+def stalls(counters: dict[str, int]) -> dict[str, int]:
+    """Return where the cycles of a program went, from the core's own counters."""
+    wanted = ("WORDS", "STARVED", "BUSY_", "WAITING_")
+    return {
+        f"{name.lower()}_cycles": value
+        for name, value in counters.items()
+        if name.startswith(wanted)
+    }

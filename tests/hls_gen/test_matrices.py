@@ -1,0 +1,114 @@
+"""Linear layers as weight streams: read back, and multiplied as the engine does."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from golden.integer_linear import IntegerLinear
+from golden.spec.core import CoreConfig
+from golden.spec.errors import ConfigError
+from golden.spec.isa import FORMATS, Unit
+from hls_gen.matrices import place, rows_of, stack
+from hw.weight_stream_reader import read_weight_stream
+
+CORE = CoreConfig(chains=3, m=8, strips=4)
+
+
+def layer(rows, inputs, group_size, bits=8, zeros=False, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    groups = -(-inputs // group_size)
+    high = 2 ** (bits - 1)
+    values = torch.randint(-high, high, (rows, inputs), generator=random).to(torch.int8)
+    scales = torch.randint(1, 2000, (rows, groups), generator=random)
+    zero = torch.randint(-128, 128, (rows, groups), generator=random) * zeros
+    return IntegerLinear(values, scales, zero, group_size, bits, shift=0)
+
+
+def product(core, made, words, x):
+    """What the engine gives for the words of all chains, int64 [strips * m]."""
+    columns = made.columns * core.m
+    inputs = np.zeros(columns, np.int8)
+    inputs[: len(x)] = x
+    outputs = np.zeros((made.strips, core.m), np.int64)
+    for mine in words:
+        rows = read_weight_stream(mine, core.engine)
+        assert rows.tiles == made.sweeps
+        assert rows.group_inputs == made.group * core.m
+        assert rows.weights.shape[2] == columns
+        outputs[rows.destinations] = rows.outputs(inputs, core.engine)
+    return outputs.reshape(-1)
+
+
+@pytest.mark.parametrize(
+    ("core", "layers"),
+    [
+        (CORE, [layer(20, 24, 8), layer(7, 24, 8, seed=1), layer(50, 24, 8, seed=2)]),
+        (CORE, [layer(20, 100, 48), layer(9, 100, 32, bits=4, zeros=True, seed=1)]),
+        (CORE, [layer(130, 60, 200, bits=4, zeros=True)]),
+        (replace(CORE, zero_fraction_bits=4), [layer(20, 800, 384)]),
+        (replace(CORE, zero_fraction_bits=0, m=16), [layer(33, 70, 32), layer(1, 70, 455)]),
+        (replace(CORE, chains=1, m=16, strips=2), [layer(100, 40, 16, bits=3, zeros=True)]),
+    ],
+)
+def test_stacked_layers_give_what_each_gives(core, layers):
+    matrix = stack(layers, core)
+    made, words = place(matrix, core, 64)
+    assert words.shape == (core.chains, made.words, core.word_bytes)
+    assert (made.offset, made.rows) == (64, len(matrix.values))
+    random = torch.Generator().manual_seed(9)
+    x = torch.randint(-128, 128, (layers[0].inputs,), generator=random)
+    given = torch.from_numpy(product(core, made, words, x.numpy()))
+    for strip, one in zip(matrix.starts, layers, strict=True):
+        mine = given[strip * core.m :][: len(one.values)]
+        assert torch.equal(mine, one.outputs(x[None])[0])
+
+
+def test_some_rows():
+    one = layer(40, 24, 8)
+    part = rows_of(stack([one], CORE), 16, 32)
+    made, words = place(part, CORE, 0)
+    x = torch.arange(-12, 12)
+    given = product(CORE, made, words, x.numpy())
+    assert given[:16].tolist() == one.outputs(x[None])[0, 16:32].tolist()
+
+
+def test_a_group_is_cut_no_more_than_needed():
+    core = replace(CORE, zero_fraction_bits=4)
+    assert core.engine.max_group_inputs < 384
+    assert stack([layer(8, 800, 384)], core).group_size == 192
+    assert stack([layer(8, 800, 384)], CORE).group_size == 384
+
+
+def test_a_matrix_that_no_load_holds(monkeypatch):
+    field = FORMATS[Unit.LD].field("length")
+    monkeypatch.setattr(type(field), "span", (0, 10))
+    message = (
+        "a matrix of 96 rows takes 78 words of each channel; one load takes up to 10: give the "
+        "core more chains"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        place(stack([layer(96, 24, 8)], CORE), CORE, 0)
+
+
+@pytest.mark.parametrize(
+    ("core", "one", "message"),
+    [
+        (
+            replace(CORE, m=16),
+            layer(8, 40, 8),
+            "a group has 8 inputs; a core with m = 16 needs a multiple of that",
+        ),
+        (
+            replace(CORE, zero_fraction_bits=2),
+            layer(8, 40, 8, bits=4, zeros=True),
+            "the weights have zero points with 3 fraction bits; the engine has "
+            "zero_fraction_bits = 2; make the core with 3",
+        ),
+    ],
+)
+def test_layers_that_no_engine_takes(core, one, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        stack([one], core)

@@ -1,0 +1,63 @@
+"""Compiled models on the RTL of a core: every word against interpreter and transformer."""
+
+import pytest
+from random_core_programs import CONFIG
+from tiny_models import tiny_model
+
+from golden import perplexity
+from golden.calibration import calibrate
+from golden.language_model import load, smollm2_file
+from golden.recipe import Recipe
+from golden.spec.core import CoreConfig
+from golden.transformer_quantise import quantise_transformer
+from hls_gen.compiler import compile_model
+from hls_gen.model_run import ModelRunner
+
+MOVED = {"norms_and_rotations", "embedding", "logits", "weights", "kv_cache"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"layers": 2},
+        {"layers": 1, "bits": 4, "zeros": True, "probability_bits": 7},
+    ],
+    ids=["w8", "w4, zero points, INT8 probabilities"],
+)
+def test_a_tiny_model_gives_its_tokens(fields):
+    model = tiny_model(**fields)
+    runner = ModelRunner(model, compile_model(model, CONFIG, 64))
+    result = runner.generate([3, 7, 1], 2)
+    assert result.differences == []
+    assert result.tokens == result.golden_tokens
+    assert len(result.runs) == 4  # the last token that it gives is not read
+    for run in result.runs:
+        assert len(run.layer_cycles) == fields["layers"]
+        assert set(run.offchip_bytes) == MOVED
+        assert sum(run.layer_cycles) < run.cycles
+
+
+@pytest.mark.full
+def test_a_tiny_model_over_several_blocks_of_the_cache():
+    """More tokens than a pair of strips of keys has, and than all chains have together."""
+    model = tiny_model(layers=1)
+    runner = ModelRunner(model, compile_model(model, CONFIG, 64))
+    result = runner.generate([5 * k % 50 for k in range(52)], 1)
+    assert result.differences == []
+
+
+def test_a_layer_of_a_language_model_is_exact():
+    """The first decoder layer of SmolLM2, INT8, as it reads three tokens."""
+    language_model = load(smollm2_file())
+    network = language_model.network
+    network.model.layers = network.model.layers[:1]
+    network.config.num_hidden_layers = 1
+    text = perplexity.calibration_text()
+    seen = calibrate(language_model, perplexity.first_tokens(language_model, text, 256))
+    model = quantise_transformer(language_model, seen, Recipe())
+    config = CoreConfig(chains=4)
+    runner = ModelRunner(model, compile_model(model, config, 64))
+    tokens = language_model.tokens("The capital of")[0].tolist()
+    runner.read(tokens, head=False)
+    assert runner.differences == []
+    assert len(runner.runs) == len(tokens)
