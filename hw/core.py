@@ -64,10 +64,10 @@ class Core(wiring.Component):
         units = add(
             m, platform, "units", CoreUnits, self.config, self.others, reset=resets, **unit_ports
         )
-        failed, over, done = Signal(), Signal(), Signal()
+        failed, over, done, stopped = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             failed.eq(units.error.code != ErrorCode.NONE),
-            over.eq(runs & (failed | units.ended | host.stop)),
+            over.eq(runs & (failed | units.ended | host.stop | stopped)),
             units.i_program.valid.eq(offers),
             units.stop.eq(rests),
             host.busy.eq(offers | runs | rests | resets),
@@ -79,6 +79,7 @@ class Core(wiring.Component):
             runs.eq((offers & units.i_program.ready) | (runs & ~over)),
             rests.eq(over | (rests & units.busy)),
             resets.eq(rests & ~units.busy),
+            stopped.eq((host.stop | stopped) & host.busy),
         ]
         with m.If(over):
             m.d.sync += done.eq(units.ended & ~failed)

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from golden.spec.errors import ConfigError
+from golden.spec import manual
 from golden.spec.files import write_text
 from golden.spec.isa import FORMATS, ErrorCode, Field, Format, Piece, Unit
 
-BEGIN = "<!-- tables: python -m golden.spec.isa_manual docs/isa.md -->\n"
-END = "<!-- end of tables -->\n"
+BEGIN = manual.begin_mark("python -m golden.spec.isa_manual docs/isa.md")
 
 
 def with_tables(page: str) -> str:
@@ -21,11 +20,7 @@ def with_tables(page: str) -> str:
     Raises:
         ConfigError: a mark is missing.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, behind = rest.partition(END)
-    if not begin or not end:
-        raise ConfigError(f"the page has no tables; put {BEGIN.strip()!r} and {END.strip()!r} in")
-    return before + BEGIN + tables() + END + behind
+    return manual.with_tables(page, BEGIN, tables())
 
 
 def tables() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from golden.spec import isa_manual
+from golden.spec import isa_manual, manual
 from golden.spec.errors import ConfigError
 from golden.spec.isa import FORMATS
 
@@ -30,10 +30,10 @@ def test_every_field_stands_in_its_instructions_table():
 
 def test_a_page_is_written_anew(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{isa_manual.BEGIN}old\n{isa_manual.END}behind\n", encoding="utf-8")
+    page.write_text(f"before\n{isa_manual.BEGIN}old\n{manual.END}behind\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["isa_manual", str(page)])
     isa_manual.main()
-    parts = (isa_manual.BEGIN, isa_manual.tables(), isa_manual.END)
+    parts = (isa_manual.BEGIN, isa_manual.tables(), manual.END)
     assert page.read_text(encoding="utf-8") == "before\n" + "".join(parts) + "behind\n"
 
 
