@@ -277,11 +277,11 @@ class BurstPacker(wiring.Component):
 
     def _rotate(self, m: Module, shift: Value) -> Value:
         """Return the word that comes in, rotated: its lowest byte stands in lane `shift`."""
-        rotated: Value = self.i.payload
+        turned: Value = self.i.payload
         for bit in range(self.config.byte_bits):
-            rotated = Mux(shift[bit], rotated.rotate_left(8 << bit), rotated)
-        turned = Signal(self.config.data_bits)
-        m.d.comb += turned.eq(rotated)
+            stage = Signal(self.config.data_bits, name=f"turned_{bit}")
+            m.d.comb += stage.eq(Mux(shift[bit], turned.rotate_left(8 << bit), turned))
+            turned = stage
         return turned
 
     def _fill(self, m: Module, made: Value, turned: Value, from_first: Value) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -112,15 +112,12 @@ class ByteCutter(wiring.Component):
 
     def _join(self, m: Module, kept: Value, used: Value) -> Value:
         """Return a word of the bytes left and those that come in, the lowest one left first."""
-        whole = Const(-1, self.word_bytes)
-        is_left = Signal(self.word_bytes)
-        m.d.comb += is_left.eq(Mux(used == 0, 0, whole << used))
         both = Signal(8 * self.word_bytes)
-        for lane in range(self.word_bytes):
-            source = Mux(
-                is_left[lane], kept.word_select(lane, 8), self.i.payload.word_select(lane, 8)
-            )
-            m.d.comb += both.word_select(lane, 8).eq(source)
+        any_left = used != 0
+        is_left = [any_left & (used <= lane) for lane in range(self.word_bytes - 1)] + [any_left]
+        for lane, old in enumerate(is_left):
+            mine, coming = (word.word_select(lane, 8) for word in (kept, self.i.payload))
+            m.d.comb += both.word_select(lane, 8).eq(Mux(old, mine, coming))
         turned = both
         for bit in range(len(used)):
             stage = Signal.like(both, name=f"turned_{bit}")  # a signal, else it is written thrice

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from golden.spec.errors import ToolError
 from hw.emit import Design, Port
 from hw.player import Case, count_mismatches, play, random_pauses
 
@@ -164,6 +166,37 @@ def test_streams_without_ready_are_never_made_to_wait():
     assert wrong(case, trace) == 0
     assert trace.ready["i"].all() and trace.ready["o"].all()
     assert (np.diff(trace.transfers("i")) > 1).sum() > 30
+
+
+def test_files_of_the_design_are_written_in_front_and_read_behind():
+    body = """
+    integer file, got; reg [7:0] key;
+    initial begin
+      file = $fopen("key", "r"); got = $fscanf(file, "%h", key); $fclose(file);
+    end
+    final begin file = $fopen("left", "w"); $fwrite(file, "%h", ~key); $fclose(file); end
+    assign o__payload = i__payload ^ key, o__valid = i__valid, i__ready = o__ready;
+    """
+    left = []
+    case = a_case(20, 8)
+    (trace,) = play(
+        design("filed", body, [*stream("i", 8, "input"), *stream("o", 8, "output")]),
+        [case],
+        prepare=lambda folder: (folder / "key").write_text("3c", encoding="utf-8"),
+        collect=lambda folder: left.append((folder / "left").read_text(encoding="utf-8")),
+    )
+    assert count_mismatches(trace.outputs["o"] ^ np.uint8(0x3C), case.inputs["i"]) == 0
+    assert left == ["c3"]
+
+
+def test_a_simulation_that_breaks_off_is_an_error():
+    body = """
+    assign o__payload = i__payload, o__valid = i__valid, i__ready = o__ready;
+    always @(posedge clk) if (i__valid) $fatal(1, "it breaks off");
+    """
+    broken = design("fatal", body, [*stream("i", 8, "input"), *stream("o", 8, "output")])
+    with pytest.raises(ToolError, match=r"the simulation of fatal broke off: .*: it breaks off$"):
+        play(broken, [a_case(20, 8)])
 
 
 def test_only_what_is_asked_for_is_logged():
