@@ -1,5 +1,6 @@
 """Between a chain's memory words and its unit: the way of a weight stream, or of plain words."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
@@ -15,7 +16,7 @@ from hw.expansion import job_layout, word_layout
 from hw.fifo import Fifo
 from hw.layouts import pass_layout, scale_layout
 from hw.weight_feed import index_layout
-from hw.weight_stream import destination_layout
+from hw.weight_stream import Kind, destination_layout
 
 WORDS_BITS = FORMATS[Unit.MV].field("words").bits
 """Bits of a job's number of words."""
@@ -76,6 +77,17 @@ class ChainFeed(wiring.Component):
         c = self.config
         shape = f"{c.chain_length}of{c.m}g{c.group_length}x{c.products_per_dsp}s{c.strips}"
         return f"chain_feed_{shape}_w{c.word_bits}_{feed_job_layout(c).size}_{c.scale_bits}"
+
+    @staticmethod
+    def cycles(config: MatrixEngineConfig, words: Iterable[tuple[Kind, int]]) -> int:
+        """Return the cycles from a job taken to its last word taken, both counted.
+
+        The timing contract: exact where the source always has a word and no sink waits.
+
+        Args:
+            words: kind and number of payloads of each word; plain ones are words of weights.
+        """
+        return 1 + ChainLoader.cycles(config, words)
 
     def elaborate(self, platform: object) -> Module:
         """Loader and dense job side by side; the job in work says whose payloads count."""

@@ -16,6 +16,7 @@ from hw.chain_unit import connect
 from hw.chain_unit import name as unit_name
 from hw.emit import add
 from hw.matrix_engine import MatrixEngine
+from hw.matrix_unit_timing import matrix_unit_cycles
 from hw.output_gatherer import OutputGatherer, strip_layout
 from hw.stream_merge import StreamMerge
 
@@ -55,6 +56,9 @@ class MatrixUnit(wiring.Component):
         complete: high for the cycle in which a job's last strip has left or is dropped.
     """
 
+    cycles = staticmethod(matrix_unit_cycles)
+    """The timing contract."""
+
     def __init__(self, config: MatrixEngineConfig, depth: int) -> None:
         self.config = config
         self.depth = depth
@@ -87,6 +91,7 @@ class MatrixUnit(wiring.Component):
         merge = add(m, platform, "merge", StreamMerge, config.chains, strip_layout(config).size)
         active, paired = Signal(config.chains), Signal()
         begins, feeds_ready = Signal(), []
+        drops = Signal(config.chains)
         for chain in range(config.chains):
             feed = add(m, platform, f"feed_{chain}", ChainFeed, config)
             gatherer = add(m, platform, f"gatherer_{chain}", OutputGatherer, config)
@@ -103,14 +108,15 @@ class MatrixUnit(wiring.Component):
                 feed.i_job.valid.eq(begins),
                 gatherer.paired.eq(paired),
                 merge.i[chain].payload.eq(gatherer.o.payload.as_value()),
-                merge.i[chain].valid.eq(gatherer.o.valid),
-                gatherer.o.ready.eq(merge.i[chain].ready),
+                merge.i[chain].valid.eq(gatherer.o.valid & active[chain]),
+                gatherer.o.ready.eq(merge.i[chain].ready | ~active[chain]),
+                drops[chain].eq(gatherer.o.valid & ~active[chain]),
             ]
             feeds_ready.append(feed.i_job.ready)
         connect(m, reader.o_sweep, engine.i_sweep)
         connect(m, reader.o, engine.i_activation[0])
         busy, left = Signal(), Signal.like(job.more_strips)
-        leaves = Signal()
+        gone = Signal(range(config.chains + 2))  # strips that leave or are dropped in this cycle
         m.d.comb += [
             engine.matrix_vector.eq(1),
             reader.i_job.payload.eq(job.activations),
@@ -120,12 +126,12 @@ class MatrixUnit(wiring.Component):
             *(self.enable.eq(reader.enable), self.address.eq(reader.address)),
             reader.word.eq(self.word),
             self.o.payload.as_value().eq(merge.o.payload),
-            self.o.valid.eq(merge.o.valid & active.bit_select(merge.number, 1)),
-            merge.o.ready.eq(self.o.ready | ~active.bit_select(merge.number, 1)),
-            leaves.eq(merge.o.valid & merge.o.ready),
-            self.complete.eq(leaves & (left == 0)),
+            self.o.valid.eq(merge.o.valid),
+            merge.o.ready.eq(self.o.ready),
+            gone.eq(sum(drops, merge.o.valid & merge.o.ready)),
+            self.complete.eq(busy & (gone == left + 1)),
         ]
-        m.d.sync += [busy.eq(begins | (busy & ~self.complete)), left.eq(left - leaves)]
+        m.d.sync += [busy.eq(begins | (busy & ~self.complete)), left.eq(left - gone)]
         with m.If(begins):
             m.d.sync += [left.eq(job.more_strips), active.eq(job.active), paired.eq(job.paired)]
         return m

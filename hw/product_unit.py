@@ -1,16 +1,21 @@
 """Executes a core's MV instructions: matrix-vector products from memory to the vector buffer."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.core import LANES, CoreConfig
+from golden.spec.instruction import Instruction
 from golden.spec.isa import ErrorCode, Unit, Weights
 from hw.activation_reader import column_layout
 from hw.emit import add
 from hw.isa import error_layout, instruction_layout
 from hw.load_unit import vector_write_layout
 from hw.matrix_unit import MatrixUnit
+from hw.matrix_unit_work import instruction_product
 from hw.word_memory import read_signature
 
 
@@ -47,7 +52,23 @@ class ProductUnit(wiring.Component):
         """The Verilog module's name."""
         c = self.config
         memories = f"v{c.vector_depth}_a{c.activation_depth}"
-        return f"product_unit_c{c.chains}_m{c.m}_s{c.strips}_{memories}_z{c.zero_fraction_bits}"
+        chains = f"c{c.chains}of{c.all_chains}"
+        return f"product_unit_{chains}_m{c.m}_s{c.strips}_{memories}_z{c.zero_fraction_bits}"
+
+    @staticmethod
+    def cycles(
+        config: CoreConfig, products: Sequence[Instruction], words: Sequence[np.ndarray]
+    ) -> list[int]:
+        """Return the cycles of successive instructions, from taken to complete, both counted.
+
+        The timing contract, see `hw.matrix_unit_timing`.
+
+        Args:
+            words: of each instruction, as `hw.matrix_unit_work.instruction_product` takes them.
+        """
+        engine = config.engine
+        jobs = [instruction_product(engine, *each) for each in zip(products, words, strict=True)]
+        return MatrixUnit.cycles(engine, jobs)
 
     def elaborate(self, platform: object) -> Module:
         """A job from an instruction; strips go where the instruction in work says."""
@@ -98,7 +119,7 @@ class ProductUnit(wiring.Component):
             plan.more_strips.eq(product.addresses - 1),
             plan.more_beats.eq((product.words - 1)[: len(product.words)]),
             plan.scale.eq(product.scale),
-            plan.step.eq(config.chains * LANES),
+            plan.step.eq(config.raw_step),
             job.active.eq(Mux(product.channels.any(), product.channels, Const(-1, config.chains))),
             job.paired.eq(product.paired),
             job.more_strips.eq(product.strips - 1),

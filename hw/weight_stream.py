@@ -95,8 +95,9 @@ def weight_stream(
     """Return the words of a chain's share, uint8 [words, bytes].
 
     A word stands where the first of its payloads is needed. Rows leave behind the beats that finish
-    them, one at a time, so their scales come later; but before the pass that needs the room of
-    their strip, else that pass and the scales behind it would wait for each other.
+    them, one at a time, and when the sum of their group's activations is known: so their scales
+    come later; but before the pass that needs the room of their strip, else that pass and the
+    scales behind it would wait for each other.
 
     Args:
         scales, zeros: integers [rows, groups], see `golden.group_scale`.
@@ -199,11 +200,22 @@ def _destinations(passes: Passes, config: MatrixEngineConfig) -> np.ndarray:
     )
 
 
+def _sum_beats(passes: Passes) -> np.ndarray:
+    """Return for each pass the beat from which its group's sum of activations may be known.
+
+    The group's last column is loaded when the one before it is begun.
+    """
+    starts = np.flatnonzero(np.diff(passes.column_number, prepend=-1))
+    group = passes.tile * passes.groups + passes.group
+    last_column = passes.column_number[np.searchsorted(group, group, side="right") - 1]
+    return passes.first_beat[starts][np.maximum(last_column - 1, 0)]
+
+
 def _scale_beats(passes: Passes, items: int, config: MatrixEngineConfig) -> np.ndarray:
     """Return the beat at which each scale is needed, if the rows leave one after the other."""
     finishes = np.flatnonzero(passes.last)
     starts = passes.first_beat[finishes]
-    ends = starts + passes.n[finishes]
+    ends = np.maximum(starts + passes.n[finishes], _sum_beats(passes)[finishes])
     rows = items // len(finishes)
     number = np.arange(items)
     leaves = number + np.maximum.accumulate(np.repeat(ends, rows) - number)

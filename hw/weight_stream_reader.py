@@ -68,9 +68,9 @@ def read_weight_stream(
         raise ShapeError(
             f"the words are {list(words.shape)}; {config.word_bits // 8} bytes each are needed"
         )
-    kinds = _kinds(words)
+    kinds = word_kinds(words)
     fields = {
-        kind: _payloads(words[kinds % PARTIAL == kind], kinds[kinds % PARTIAL == kind], layout)
+        kind: payload_fields(words[kinds % PARTIAL == kind], kinds[kinds % PARTIAL == kind], layout)
         for kind, layout in unpacked_layouts(config).items()
     }
     headers = fields[Kind.PASSES]
@@ -99,7 +99,7 @@ def _refuse(wrong: bool, why: str) -> None:
         raise ShapeError(f"the words are no weight stream of this engine: {why}")
 
 
-def _kinds(words: np.ndarray) -> np.ndarray:
+def word_kinds(words: np.ndarray) -> np.ndarray:
     """Return each word's entry in its header, uint8 [words]; 0 for headers."""
     kinds = np.zeros(len(words), np.uint8)
     entries = np.zeros(words.shape[1] * 8 // KIND_BITS + 1, np.uint8)  # and a 0 behind them
@@ -114,7 +114,7 @@ def _kinds(words: np.ndarray) -> np.ndarray:
     return kinds
 
 
-def _payloads(words: np.ndarray, kinds: np.ndarray, layout: data.Layout) -> Fields:
+def payload_fields(words: np.ndarray, kinds: np.ndarray, layout: data.Layout) -> Fields:
     """Return the fields of all payloads of a kind; an array is called `elements`."""
     bits = slot_bits(layout.size)
     shape = (len(words), words.shape[1] * 8 // bits, bits // 8)
