@@ -15,7 +15,7 @@ from hw.emit import add
 from hw.fifo import Fifo
 from hw.isa import error_layout, instruction_layout
 from hw.load_expander import LoadExpander
-from hw.load_timing import RUNS, load_cycles
+from hw.load_timing import load_cycles
 from hw.vector_unit import vector_word_layout
 from hw.word_mover import address_bits, write_layout
 
@@ -23,6 +23,9 @@ GENERAL = "m_axi_general"
 
 IN_FLIGHT = 4
 """Instructions that have begun and not ended."""
+
+RUNS = 16
+"""Runs of the general port that are asked for and have not come."""
 
 
 def channel_prefix(channel: int) -> str:

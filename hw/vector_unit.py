@@ -19,6 +19,7 @@ from golden.spec.special_function_unit import (
 from hw.emit import add
 from hw.sfu_layouts import byte_layout, job_layout
 from hw.special_function_unit import SpecialFunctionUnit
+from hw.vector_timing import vector_cycles
 from hw.word_mover import WordReader, WordWriter, address_bits, write_layout
 
 
@@ -87,6 +88,9 @@ class VectorUnit(wiring.Component):
         """The Verilog module's name."""
         c = self.config
         return f"vector_unit_x{c.lanes}_t{c.table_bits}_{self.vector_depth}_{self.activation_depth}"
+
+    cycles = staticmethod(vector_cycles)
+    """The timing contract; see `hw.vector_timing`."""
 
     def elaborate(self, platform: object) -> Module:
         """Start the unit and all movers at once; the instruction ends when the last one rests."""
