@@ -200,11 +200,16 @@ def _integer_model(model: LanguageModel, options: Options) -> IntegerTransformer
 
 
 def record(options: Options, result: Result) -> dict[str, object]:
-    """Return what the command prints with `--json`."""
+    """Return what the command prints with `--json`; where no "all" is said, of the last token.
+
+    `weights_busy` is the share of cycles in which some chain takes a word of weights or of the
+    cache, by the core's counter; `bandwidth_used` that of what the channels could have given.
+    """
     run = result.run
     last = run.runs[-1]
     traffic = last.offchip_bytes
-    cycles = last.cycles
+    cycles, config = last.cycles, options.config
+    channel_bytes = config.chains * config.word_bytes * cycles * options.timing.words_per_cycle
     return {
         "passed": not run.differences and run.tokens == run.golden_tokens,
         "differences": run.differences[:10],
@@ -212,12 +217,13 @@ def record(options: Options, result: Result) -> dict[str, object]:
         "golden_tokens": run.golden_tokens,
         "text": result.text,
         "prompt_tokens": len(result.prompt),
-        "multipliers": options.config.engine.lanes,
+        "multipliers": config.engine.lanes,
         "cycles": cycles,
         "cycles_of_all": sum(one.cycles for one in run.runs),
         "cycles_per_layer": last.layer_cycles,
         "stalls": stalls(last.counters),
         "weights_busy": last.counters["WORDS"] / cycles,
+        "bandwidth_used": (traffic["weights"] + traffic["kv_cache"]) / float(channel_bytes),
         "offchip_bytes_per_token": sum(traffic.values()),
         "offchip_bytes": traffic | {"activations": 0},
         "wall_s": result.seconds["Run it in RTL"],
