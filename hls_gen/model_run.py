@@ -5,6 +5,7 @@ the core in simulation. Interpreter and transformer are compared at every layer'
 interpreter at every word that is written, on the chip and off it.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -49,6 +50,7 @@ class TokenRun:
         counters: of the control registers, by name.
         times: when its instructions ran.
         offchip_bytes: by what they are of, with those of writes.
+        simulation_s: its share of the simulation's time, with that of a build if there was one.
     """
 
     token: int
@@ -59,6 +61,7 @@ class TokenRun:
     counters: dict[str, int]
     times: InstructionTimes
     offchip_bytes: dict[str, int]
+    simulation_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +145,11 @@ class ModelRunner:
             self._interpret(first + k, token, program, layers, k)
             for k, (token, program) in enumerate(zip(tokens, programs, strict=True))
         ]
+        start = time.perf_counter()
         result = self._simulate(tokens, programs)
+        seconds = (time.perf_counter() - start) / len(tokens)
         self._compare(first, effects, result)
-        self._note(first, tokens, programs, result)
+        self._note(first, tokens, programs, result, seconds)
         return golden, result.memories
 
     def _interpret(
@@ -200,7 +205,12 @@ class ModelRunner:
                 )
 
     def _note(
-        self, first: int, tokens: list[int], programs: list[Program], result: CoreResult
+        self,
+        first: int,
+        tokens: list[int],
+        programs: list[Program],
+        result: CoreResult,
+        seconds: float,
     ) -> None:
         """Keep each token's cycles and traffic; the memories must have counted the same reads."""
         times = instruction_times(result.log, [program.instructions for program in programs])
@@ -222,6 +232,7 @@ class ModelRunner:
                     counters,
                     times[k],
                     traffic,
+                    seconds,
                 )
             )
         read = sum(count.words_read for port, count in result.counts.items() if port != "program")

@@ -31,6 +31,9 @@ CHAINS = 32
 
 CALIBRATION_TOKENS = 1024
 
+DEFAULT_RECIPE = Recipe()
+"""INT8 weights in groups."""
+
 WEIGHTS = ("w8", "q4_1")
 """INT8 in groups, or the 4-bit codes of the model's own file."""
 
@@ -135,10 +138,11 @@ def run(options: Options, stages: Stages) -> Result:
     check_tools()
     with stages.stage("Load the model"):
         model = load(_file(options.model))
-        _keep_layers(model, options.layers)
+        if options.layers is not None:
+            keep_layers(model, options.layers)
         prompt = _tokens(options, model)
     with stages.stage("Quantise it"):
-        transformer = _integer_model(model, options)
+        transformer = integer_model(model, _recipe(options))
     positions = -(-(len(prompt) + options.tokens) // POSITIONS) * POSITIONS
     with stages.stage("Compile it"):
         compiled: Compiled = compile_model(transformer, options.config, positions)
@@ -177,10 +181,12 @@ def _tokens(options: Options, model: LanguageModel) -> list[int]:
     return list(options.tokens_in)
 
 
-def _keep_layers(model: LanguageModel, layers: int | None) -> None:
-    """Drop all but the first decoder layers of a model."""
-    if layers is None:
-        return
+def keep_layers(model: LanguageModel, layers: int) -> None:
+    """Drop all but the first decoder layers of a model.
+
+    Raises:
+        ConfigError: it has not so many.
+    """
     network = model.network
     most = network.config.num_hidden_layers
     if layers not in range(1, most + 1):
@@ -189,13 +195,16 @@ def _keep_layers(model: LanguageModel, layers: int | None) -> None:
     network.config.num_hidden_layers = layers
 
 
-def _integer_model(model: LanguageModel, options: Options) -> IntegerTransformer:
-    """Return the integer model."""
+def _recipe(options: Options) -> Recipe:
+    if options.weights == "q4_1":
+        return Recipe(carried=_file(options.model), smoothing=0.7)
+    return DEFAULT_RECIPE
+
+
+def integer_model(model: LanguageModel, recipe: Recipe = DEFAULT_RECIPE) -> IntegerTransformer:
+    """Return the integer model, calibrated on texts of CPython's library."""
     text = perplexity.calibration_text()
     calibration = calibrate(model, perplexity.first_tokens(model, text, CALIBRATION_TOKENS))
-    recipe = Recipe()
-    if options.weights == "q4_1":
-        recipe = Recipe(carried=_file(options.model), smoothing=0.7)
     return quantise_transformer(model, calibration, recipe)
 
 
@@ -226,6 +235,7 @@ def record(options: Options, result: Result) -> dict[str, object]:
         "bandwidth_used": (traffic["weights"] + traffic["kv_cache"]) / float(channel_bytes),
         "offchip_bytes_per_token": sum(traffic.values()),
         "offchip_bytes": traffic | {"activations": 0},
+        "rtl_s_per_token": last.simulation_s,
         "wall_s": result.seconds["Run it in RTL"],
         "seconds": result.seconds,
     }

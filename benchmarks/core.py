@@ -1,0 +1,58 @@
+"""Measures a core on the first decoder layers of SmolLM2: cycles, and use of the memory channels.
+
+Run by `python -m benchmarks.core CHAINS BANDWIDTH...`, for example `32 1 1/2 1/4`. The bandwidth is
+in words per cycle of each memory port; a chain uses up to one. Prints a Markdown table's lines.
+"""
+
+import sys
+from fractions import Fraction
+
+from golden.language_model import load, smollm2_file
+from golden.spec.core import CoreConfig
+from hls_gen.compiler import compile_model
+from hls_gen.model_run import ModelRunner, TokenRun
+from hw.core_simulation import port_names
+from hw.memory_model import MemoryTiming
+from nandu.run_rtl import integer_model, keep_layers
+
+LAYERS = 2
+LATENCY = 30
+"""Cycles from an address to its first word."""
+
+BUFFER_WORDS = 1024
+"""Words that are fetched ahead for each chain."""
+
+PROMPT = "The capital of France is Paris and the capital of Italy is Rome"
+
+
+def main() -> None:
+    """Run the prompt without the head; show its last token."""
+    chains, *rates = sys.argv[1:]
+    config = CoreConfig(chains=int(chains), buffer_words=BUFFER_WORDS)
+    model = load(smollm2_file())
+    keep_layers(model, LAYERS)
+    tokens = model.tokens(PROMPT)[0].tolist()
+    transformer = integer_model(model)
+    compiled = compile_model(transformer, config, max_positions=64)
+    for rate in map(Fraction, rates):
+        timing = MemoryTiming(latency=LATENCY, words_per_cycle=rate)
+        timings = dict.fromkeys(port_names(config), timing)
+        runner = ModelRunner(transformer, compiled, timing=timings)
+        runner.read(tokens, head=False)
+        assert not runner.differences
+        print(row(config, rate, runner.runs[-1]), flush=True)
+
+
+def row(config: CoreConfig, rate: Fraction, run: TokenRun) -> str:
+    """Return multipliers, bandwidth, a layer's cycles, channels' use, and cycles with words."""
+    moved = run.offchip_bytes["weights"] + run.offchip_bytes["kv_cache"]
+    possible = config.chains * config.word_bytes * run.cycles * rate
+    busy = run.counters["WORDS"] / run.cycles
+    return (
+        f"| {config.engine.lanes} | {rate} | {run.layer_cycles[-1]:,} "
+        f"| {float(moved / possible):.1%} | {busy:.1%} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
