@@ -19,16 +19,13 @@ LAYERS = 2
 LATENCY = 30
 """Cycles from an address to its first word."""
 
-BUFFER_WORDS = 1024
-"""Words that are fetched ahead for each chain."""
-
 PROMPT = "The capital of France is Paris and the capital of Italy is Rome"
 
 
 def main() -> None:
     """Run the prompt without the head; show its last token."""
     chains, *rates = sys.argv[1:]
-    config = CoreConfig(chains=int(chains), buffer_words=BUFFER_WORDS)
+    config = CoreConfig(chains=int(chains))
     model = load(smollm2_file())
     keep_layers(model, LAYERS)
     tokens = model.tokens(PROMPT)[0].tolist()
@@ -44,13 +41,12 @@ def main() -> None:
 
 
 def row(config: CoreConfig, rate: Fraction, run: TokenRun) -> str:
-    """Return multipliers, bandwidth, a layer's cycles, channels' use, and cycles with words."""
-    moved = run.offchip_bytes["weights"] + run.offchip_bytes["kv_cache"]
-    possible = config.chains * config.word_bytes * run.cycles * rate
-    busy = run.counters["WORDS"] / run.cycles
+    """Return multipliers, bandwidth, a layer's cycles, use of all channels and of the busiest."""
+    possible = float(run.cycles * rate)
+    mean, most = sum(run.channel_words) / config.chains, max(run.channel_words)
     return (
         f"| {config.engine.lanes} | {rate} | {run.layer_cycles[-1]:,} "
-        f"| {float(moved / possible):.1%} | {busy:.1%} |"
+        f"| {mean / possible:.1%} | {most / possible:.1%} |"
     )
 
 

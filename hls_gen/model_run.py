@@ -50,6 +50,7 @@ class TokenRun:
         counters: of the control registers, by name.
         times: when its instructions ran.
         offchip_bytes: by what they are of, with those of writes.
+        channel_words: words of memory that each channel gave.
         simulation_s: its share of the simulation's time, with that of a build if there was one.
     """
 
@@ -61,6 +62,7 @@ class TokenRun:
     counters: dict[str, int]
     times: InstructionTimes
     offchip_bytes: dict[str, int]
+    channel_words: list[int]
     simulation_s: float
 
 
@@ -232,6 +234,7 @@ class ModelRunner:
                     counters,
                     times[k],
                     traffic,
+                    channel_words(loads, self.config.chains),
                     seconds,
                 )
             )
@@ -249,8 +252,22 @@ def offchip_bytes(instructions: Sequence[Instruction], word_bytes: int) -> dict[
     for one in instructions:
         if one.unit not in (Unit.LD, Unit.ST):
             continue
-        runs = prod(one[f"count_{level}"] for level in (1, 2, 3))
         ports = max(one["channels"].bit_count(), 1)
         size = word_bytes if one.unit is Unit.LD else 1
-        moved[TRAFFIC[Base(one["base"])]] += runs * ports * one["length"] * size
+        moved[TRAFFIC[Base(one["base"])]] += ports * _length(one) * size
     return moved
+
+
+def channel_words(loads: Sequence[Instruction], channels: int) -> list[int]:
+    """Return the words that some loads read from each channel."""
+    words = [0] * channels
+    for load in loads:
+        for channel in range(channels):
+            if load["channels"] >> channel & 1:
+                words[channel] += _length(load)
+    return words
+
+
+def _length(one: Instruction) -> int:
+    """Return the words of a load, or the bytes of a store, of one port."""
+    return prod(one[name] for name in ("length", "count_1", "count_2", "count_3"))

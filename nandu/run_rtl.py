@@ -212,13 +212,14 @@ def record(options: Options, result: Result) -> dict[str, object]:
     """Return what the command prints with `--json`; where no "all" is said, of the last token.
 
     `weights_busy` is the share of cycles in which some chain takes a word of weights or of the
-    cache, by the core's counter; `bandwidth_used` that of what the channels could have given.
+    cache, by the core's counter; `bandwidth_used` that of what the channels could have given, and
+    `busiest_channel` the same of the one that gives most.
     """
     run = result.run
     last = run.runs[-1]
     traffic = last.offchip_bytes
     cycles, config = last.cycles, options.config
-    channel_bytes = config.chains * config.word_bytes * cycles * options.timing.words_per_cycle
+    possible = float(cycles * options.timing.words_per_cycle)
     return {
         "passed": not run.differences and run.tokens == run.golden_tokens,
         "differences": run.differences[:10],
@@ -232,7 +233,8 @@ def record(options: Options, result: Result) -> dict[str, object]:
         "cycles_per_layer": last.layer_cycles,
         "stalls": stalls(last.counters),
         "weights_busy": last.counters["WORDS"] / cycles,
-        "bandwidth_used": (traffic["weights"] + traffic["kv_cache"]) / float(channel_bytes),
+        "bandwidth_used": sum(last.channel_words) / config.chains / possible,
+        "busiest_channel": max(last.channel_words) / possible,
         "offchip_bytes_per_token": sum(traffic.values()),
         "offchip_bytes": traffic | {"activations": 0},
         "rtl_s_per_token": last.simulation_s,
