@@ -56,10 +56,11 @@ class ChainRows:
 def raw_rows(
     words: np.ndarray,
     first: int,
+    step: int,
     addresses: int,
     group: int,
     scale: int,
-    config: MatrixEngineConfig,
+    m: int,
 ) -> ChainRows:
     """Return the rows that a chain has in plain words, such as keys or values.
 
@@ -68,16 +69,16 @@ def raw_rows(
 
     Args:
         words: uint8 [columns * addresses * m, 2 * m].
-        first: destination of the first strip; the strips of the other chains follow its second one.
+        first: destination of the first strip. step: from there to the next pair's first one;
+            between them lie the strips of the other chains.
         addresses: pairs of strips.
         group: columns of a scale group.
         scale: of all rows.
     """
-    m = config.m
     blocks = words.view(np.int8).reshape(-1, addresses, m, 2, m)
     weights = blocks.transpose(1, 3, 2, 0, 4).reshape(2 * addresses, m, -1)
     groups = -(-len(blocks) // group)
-    pairs = first + 2 * config.chains * np.arange(addresses)
+    pairs = first + step * np.arange(addresses)
     scales = np.full((*weights.shape[:2], groups), scale)
     destinations = (pairs[:, None] + np.arange(2)).reshape(-1)
     return ChainRows(weights, scales, 0 * scales, destinations, group * m, 1, two_rows=True)

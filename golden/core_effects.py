@@ -68,6 +68,7 @@ class Effect:
         vector: of MV, MISC, and LD by the general port. Later words go over earlier ones.
         activation: of MISC.
         memory: of ST, in the order in which they are written.
+        is_barrier: it is a BARRIER, behind which a core waits for all others.
     """
 
     unit: Unit
@@ -75,3 +76,4 @@ class Effect:
     vector: VectorWrite | None = None
     activation: ActivationWrite | None = None
     memory: tuple[MemoryWrite, ...] = ()
+    is_barrier: bool = False

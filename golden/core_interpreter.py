@@ -24,7 +24,7 @@ from golden.core_memories import check_memories, numbers_in, ports_of, runs
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError, ShapeError
 from golden.spec.instruction import IllegalInstruction, Instruction, walk
-from golden.spec.isa import BASES, ErrorCode, Memory, Unit, Weights
+from golden.spec.isa import BASES, ErrorCode, Memory, SystemOperation, Unit, Weights
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.special_function_unit import SLOT_BITS, WIDE_BITS
 from golden.special_functions.passes import SpecialFunctionUnit
@@ -71,8 +71,11 @@ class Core:
     Attributes:
         vectors: the vector buffer, int64 [vector_depth, m].
         activations: the activation memory, int8 [activation_depth, 2, m].
-        functions: the special function unit; its scalar registers are 0 when a program begins.
+        functions: the special function unit; its scalar registers are 0 when a program begins,
+            which no program may count on.
         streams: of each chain, the words that are loaded and not yet taken.
+        vectors_read: words of the vector buffer that were read since this was last set to False,
+            bool [vector_depth].
 
     Raises:
         ShapeError: a memory is missing, unknown or no row of bytes, or there are not 16 bases.
@@ -92,6 +95,7 @@ class Core:
         self.memories = dict(memories)
         self.bases = list(bases)
         self.vectors = np.zeros((config.vector_depth, config.m), np.int64)
+        self.vectors_read = np.zeros(config.vector_depth, bool)
         self.activations = np.zeros((config.activation_depth, 2, config.m), np.int8)
         self._tables = Tables(config.table_bits)
         self.functions = SpecialFunctionUnit(self._tables)
@@ -138,7 +142,7 @@ class Core:
                 return self._compute(pc, one)
             case Unit.MM:
                 raise CoreStopped(ErrorCode.ILLEGAL_OPCODE, pc, "no core has a unit for MM yet")
-        return Effect(one.unit, pc)
+        return Effect(one.unit, pc, is_barrier=one["op"] == SystemOperation.BARRIER)
 
     def _apply(self, effect: Effect) -> None:
         if vector := effect.vector:
@@ -184,7 +188,10 @@ class Core:
         wide = one["memory"] == Memory.VECTOR
         source: np.ndarray = self.vectors if wide else self.activations[:, one["token"] & 1]
         words = -(-count // (self.config.m * (SLOT_BITS // 8 if wide else 1)))
-        taken = source[(one["start"] + np.arange(words)) % len(source)]
+        places = (one["start"] + np.arange(words)) % len(source)
+        if wide:
+            self.vectors_read[places] = True
+        taken = source[places]
         return taken.astype("<i4" if wide else np.int8).view(np.uint8).reshape(-1)[:count]
 
     def _multiply(self, pc: int, one: Instruction) -> Effect:
@@ -225,11 +232,11 @@ class Core:
 
     def _raw(self, pc: int, one: Instruction) -> list[ChainRows]:
         """Return the plain rows of the chains whose strips count."""
-        config, engine = self.config, self.config.engine
-        addresses, scale = one["addresses"], one["scale"]
-        _check(pc, one, "scale", range(1 << engine.scale_bits))
+        config, scale = self.config, one["scale"]
+        _check(pc, one, "scale", range(1 << config.engine.scale_bits))
+        shape = (config.raw_step, one["addresses"], one["group"], scale, config.m)
         return [
-            raw_rows(self._take(pc, chain, one), 2 * chain, addresses, one["group"], scale, engine)
+            raw_rows(self._take(pc, chain, one), 2 * chain, *shape)
             for chain in numbers_in(one["channels"] or (1 << config.chains) - 1)
         ]
 
@@ -263,6 +270,7 @@ class Core:
         """Return elements of the vector buffer, int64 [length]."""
         words = self.config.functions.words(length)
         places = (start + np.arange(words)) % self.config.vector_depth
+        self.vectors_read[places] = True
         return torch.from_numpy(self.vectors[places].reshape(-1)[:length])
 
     def _whole_words(self, vector: torch.Tensor) -> np.ndarray:

@@ -1,9 +1,12 @@
-"""The compiler: from an integer transformer to the memories of a core, and its programs.
+"""The compiler: from an integer transformer to the memories of cores, and their programs.
 
 model = compile_model(transformer, config, max_positions=256)
 model.images["general"], model.images["channel_0"], ...    what the memories hold
 model.bases(token)                                         what the base registers hold
 model.program(position)                                    what the core runs for that token
+
+Of several cores these are the first one's; `model.core_images` and `model.programs(position)` have
+those of all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,19 +36,24 @@ full tile of all chains."""
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A model in a core's memories.
+    """A model in the memories of one or several cores.
 
     Attributes:
         plan: all that programs need to know.
-        images: of the ports "general" and "channel_0" on, uint8 [bytes], from address 0 on. Cache,
-            hidden vector and logits are 0.
+        core_images: of each core: of the ports "general" and "channel_0" on, uint8 [bytes], from
+            address 0 on. Cache, hidden vector and logits are 0.
     """
 
     plan: ModelPlan
-    images: dict[str, np.ndarray]
+    core_images: tuple[dict[str, np.ndarray], ...]
+
+    @property
+    def images(self) -> dict[str, np.ndarray]:
+        """The images of the only core, or of the first one."""
+        return self.core_images[0]
 
     def bases(self, token: int) -> tuple[int, ...]:
-        """Return the 16 base registers for a token of the vocabulary."""
+        """Return the 16 base registers of every core for a token of the vocabulary."""
         return self.plan.memory.bases(token)
 
     def program(
@@ -55,14 +63,29 @@ class Compiled:
         layers: Sequence[int] | None = None,
         head: bool = True,
         store_hidden: bool = False,
+        core: int = 0,
     ) -> Program:
-        """Return what the core runs for one token; see `token_program`."""
+        """Return what a core runs for one token; see `token_program`."""
         return token_program(
-            self.plan, position, layers=layers, head=head, store_hidden=store_hidden
+            self.plan, position, layers=layers, head=head, store_hidden=store_hidden, core=core
+        )
+
+    def programs(
+        self,
+        position: int,
+        *,
+        layers: Sequence[int] | None = None,
+        head: bool = True,
+        store_hidden: bool = False,
+    ) -> tuple[Program, ...]:
+        """Return what each core runs for one token; see `token_program`."""
+        return tuple(
+            self.program(position, layers=layers, head=head, store_hidden=store_hidden, core=core)
+            for core in range(self.plan.memory.config.cores)
         )
 
     def logits(self, general: np.ndarray) -> torch.Tensor:
-        """Return the logits that lie in the general memory, int64 [vocabulary]."""
+        """Return the logits that lie in the first core's general memory, int64 [vocabulary]."""
         memory = self.plan.memory
         return _wide_vector(general, memory.logits, memory.shape.vocabulary)
 
@@ -79,6 +102,7 @@ def token_program(
     layers: Sequence[int] | None = None,
     head: bool = True,
     store_hidden: bool = False,
+    core: int = 0,
 ) -> Program:
     """Return the program of one token.
 
@@ -87,15 +111,16 @@ def token_program(
     Args:
         position: tokens in the cache.
         layers: numbers of the decoder layers, all by default.
-        head: the logits are computed and stored.
-        store_hidden: the last layer's outputs are stored.
+        head: the logits are computed, and the first core stores them.
+        store_hidden: it stores the last layer's outputs.
+        core: number of the core whose program it is.
 
     Raises:
         ConfigError: the position is beyond the cache, or the memories on the chip are too small.
     """
     layers = range(len(plan.layers)) if layers is None else layers
     norms = [2 * layer + which for layer in layers for which in range(2)]
-    program = TokenProgram(plan, position, norms + [2 * len(plan.layers)] * head)
+    program = TokenProgram(plan, position, norms + [2 * len(plan.layers)] * head, core)
     for layer in layers:
         program.layer(layer)
     if store_hidden:
@@ -108,10 +133,10 @@ def token_program(
 def compile_model(
     transformer: IntegerTransformer, config: CoreConfig, max_positions: int
 ) -> Compiled:
-    """Return a model as a core runs it, with a cache for `max_positions` tokens.
+    """Return a model as `config.cores` cores run it, with a cache for `max_positions` tokens.
 
     Raises:
-        ConfigError: the model does not fit the core.
+        ConfigError: the model does not fit the cores.
     """
     if max_positions > transformer.max_positions:
         raise ConfigError(
@@ -124,9 +149,12 @@ def compile_model(
     memory = MemoryMap(config, transformer.shape, max_positions, streams.bytes)
     plan = ModelPlan(memory, layers, transformer.head_norm.epsilon, head)
     token_program(plan, max_positions - 1)  # what does not fit is refused now
-    images = {GENERAL: _general_image(transformer, memory)}
+    general = _general_image(transformer, memory)
+    images: tuple[dict[str, np.ndarray], ...]
+    images = tuple({GENERAL: general} for _ in range(config.cores))
     for number, image in enumerate(streams.images(memory.channel_bytes)):
-        images[channel(number)] = image
+        core, chain = divmod(number, config.chains)
+        images[core][channel(chain)] = image
     return Compiled(plan, images)
 
 
@@ -166,8 +194,8 @@ class _Streams:
         return Linear(self.add(matrix), tuple(parts))
 
     def images(self, size: int) -> Iterator[np.ndarray]:
-        """Yield each channel's memory, uint8 [size]."""
-        for number in range(self.config.chains):
+        """Yield each channel's memory, core by core, uint8 [size]."""
+        for number in range(self.config.all_chains):
             image = np.zeros(size, np.uint8)
             np.concatenate(
                 [words[number].reshape(-1) for words in self._words], out=image[: self.bytes]
@@ -203,7 +231,7 @@ def _layer_plan(layer: Layer, streams: _Streams) -> LayerPlan:
 def _head_parts(head: IntegerLinear, streams: _Streams) -> Iterator[Linear]:
     """Yield the matrix of the logits in parts whose outputs the vector buffer holds twice."""
     config = streams.config
-    tile = 2 * config.chains * config.strips
+    tile = 2 * config.all_chains * config.strips
     strips = max(config.vector_depth // LOGITS_SHARE // tile, 1) * tile
     matrix = stack([head], config)
     rows = len(head.values)

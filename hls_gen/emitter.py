@@ -3,7 +3,7 @@
 A vector starts with a whole word and is named by it.
 """
 
-from golden.spec.core import CoreConfig
+from golden.spec.core import LANES, CoreConfig
 from golden.spec.instruction import JOB_FIELDS
 from golden.spec.isa import Memory, Unit, Weights
 from golden.spec.special_function_unit import SLOT_BITS, Byte, Job
@@ -15,21 +15,27 @@ from hls_gen.schedule import Region, Schedule, Space
 
 
 class Emitter:
-    """Adds instructions to a program.
+    """Adds instructions to the program of one core.
+
+    All cores do the same, but each with the chains that it has: products of its own rows, keys and
+    values of its own, and only the first core stores vectors.
 
     Args:
         layers: of the cache.
+        core: number of the core.
     """
 
-    def __init__(self, config: CoreConfig, layers: int) -> None:
+    def __init__(self, config: CoreConfig, layers: int, core: int = 0) -> None:
         self.config = config
+        self._core = core
         self._schedule = Schedule(
             {
                 Space.VECTOR: config.vector_depth,
                 Space.ACTIVATION: config.activation_depth,
                 Space.KEYS: layers,
                 Space.VALUES: layers,
-            }
+            },
+            config.cores,
         )
 
     def program(self) -> Program:
@@ -69,7 +75,7 @@ class Emitter:
             Unit.MV,
             {
                 "words": product.words,
-                "strips": product.strips,
+                "strips": product.strips // self.config.cores,
                 "activation": activation,
                 "columns": product.columns,
                 "group": product.group,
@@ -89,23 +95,28 @@ class Emitter:
             cached: what is loaded. offset: where the head's begin.
             out: where strip 0 of all parts goes.
         """
-        load = part.load | {"base": Base.CACHE, "offset": offset + part.load.get("offset", 0)}
-        self._schedule.add(Unit.LD, load, reads=[cached])
         engine, columns = self.config.engine, part.product["columns"]
-        out += part.first_strip
+        _, mine = self._channels(part.product["channels"])
+        strips = Region(Space.VECTOR, out + part.first_strip, part.written)
+        if not mine:
+            self._schedule.add(Unit.MV, {}, writes=[strips], here=False)
+            return
+        place = {"base": Base.CACHE, "offset": offset + part.load.get("offset", 0)}
+        self._schedule.add(Unit.LD, part.load | place | {"channels": mine}, reads=[cached])
         self._schedule.add(
             Unit.MV,
             part.product
             | {
+                "channels": mine,
                 "weights": Weights.RAW,
                 "activation": activation,
                 "group": min(columns, self.config.max_group_columns),
                 # With this scale an output is a sum itself.
                 "scale": 1 << (engine.scale_shift - engine.zero_fraction_bits),
-                "out": out,
+                "out": strips.start + self._core * self.config.chains * LANES,
             },
             reads=[Region(Space.ACTIVATION, activation, columns)],
-            writes=[Region(Space.VECTOR, out, part.written)],
+            writes=[strips],
         )
 
     def step(self, job: Job) -> None:
@@ -130,7 +141,7 @@ class Emitter:
         )
 
     def store(self, start: int, elements: int, base: Base, offset: int) -> None:
-        """Store a wide vector to the general memory."""
+        """Store a wide vector to the general memory of the first core."""
         self._schedule.add(
             Unit.ST,
             {
@@ -140,18 +151,27 @@ class Emitter:
                 "offset": offset,
             },
             reads=[Region(Space.VECTOR, start, self.config.functions.words(elements))],
+            here=self._core == 0,
         )
 
     def append(self, start: int, words: int, cached: Region, offset: int, store: Fields) -> None:
-        """Append INT8 values to the cache.
+        """Append INT8 values to the cache: what this core's chains have of them.
 
         Args:
-            start, words: what is stored. cached: where to.
+            start, words: what all store. cached: where to.
             offset, store: where keys or values begin, and the loops from there on.
         """
+        channels = store["channels"]
+        before, mine = self._channels(channels)
+        if not mine:
+            return
+        words //= channels.bit_count()  # of each channel
+        start += words * before.bit_count()
+        words *= mine.bit_count()
         fields = {
             "memory": Memory.ACTIVATION,
             "base": Base.CACHE,
+            "channels": mine,
             "start": start,
             "offset": offset + store["offset"],
         }
@@ -161,6 +181,12 @@ class Emitter:
             reads=[Region(Space.ACTIVATION, start, words)],
             writes=[cached],
         )
+
+    def _channels(self, mask: int) -> tuple[int, int]:
+        """Return of a mask of all cores' chains what is before this core's, and this core's."""
+        chains = self.config.chains
+        before, mine = mask & ((1 << self._core * chains) - 1), mask >> self._core * chains
+        return before, mine & ((1 << chains) - 1)
 
 
 def _job_fields(job: Job) -> Fields:

@@ -1,7 +1,7 @@
 """Where keys and values lie in the channels, and the loops that store and load them.
 
 They lie as the words of plain INT8 matrices, so that a product takes them as they come: a word has
-m bytes of each of two strips, A and B. With C chains:
+m bytes of each of two strips, A and B. With C chains, of all cores:
 
     keys      a row is a token: pairs of strips of 2 m tokens, dealt to the chains in turn.
               word = ((pair // C) * columns + column) * m + token % m
@@ -31,6 +31,8 @@ class Part:
         product: channels, words, strips, columns and addresses of MV.
         first_strip: number of its first strip among those of all parts.
         written: words of the vector buffer from there on that it may write.
+
+    The masks of channels are those of all cores' chains; all else is the same in every core.
     """
 
     load: Fields
@@ -67,10 +69,10 @@ class KvLayout:
             raise ConfigError(
                 f"max_positions is {self.max_positions}; a product takes 1 to {most} tokens"
             )
-        rows = 2 * m * self.config.chains * self.config.strips
+        rows = 2 * m * self.config.all_chains * self.config.strips
         if self.head_size > rows:
             raise ConfigError(
-                f"a head has {self.head_size} elements; {self.config.chains} chains of "
+                f"a head has {self.head_size} elements; {self.config.all_chains} chains of "
                 f"{self.config.strips} strips hold {rows}"
             )
 
@@ -82,7 +84,7 @@ class KvLayout:
     @property
     def addresses(self) -> int:
         """Addresses of values in each chain."""
-        return _ceil(_ceil(self.columns, 2), self.config.chains)
+        return _ceil(_ceil(self.columns, 2), self.config.all_chains)
 
     @cached_property
     def key_bytes(self) -> int:
@@ -117,8 +119,11 @@ class KvLayout:
         return self.value_part(1).written
 
     def store_keys(self, position: int) -> Fields:
-        """Return the loops and channels of the ST of a token's keys, [kv_heads, head_size]."""
-        m, chains = self.config.m, self.config.chains
+        """Return the loops and channels of the ST of a token's keys, [kv_heads, head_size].
+
+        Its mask of channels, and those below, are of all cores' chains.
+        """
+        m, chains = self.config.m, self.config.all_chains
         pair, place = divmod(position, 2 * m)
         word = pair // chains * self.columns * m + place % m
         return {
@@ -136,7 +141,7 @@ class KvLayout:
 
         One takes whole pairs of strips at an address of all chains; half a pair takes one more.
         """
-        m, chains, word_bytes = self.config.m, self.config.chains, self.config.word_bytes
+        m, chains, word_bytes = self.config.m, self.config.all_chains, self.config.word_bytes
         for address in range(self.addresses):
             first = 2 * chains * address
             row = (position // m * self.addresses + address) * m * word_bytes + position % m
@@ -160,7 +165,7 @@ class KvLayout:
 
     def key_parts(self, tokens: int) -> Iterator[Part]:
         """Yield the products that give the scores of the first `tokens` tokens."""
-        m, chains = self.config.m, self.config.chains
+        m, chains = self.config.m, self.config.all_chains
         pairs = _ceil(tokens, 2 * m)
         for row in range(0, self._key_rows(tokens), self.config.strips):
             here = min(pairs - row * chains, self.config.strips * chains)
@@ -184,7 +189,7 @@ class KvLayout:
         """Return the product that mixes the values of the first `tokens` tokens."""
         columns = _ceil(tokens, self.config.m)
         return self._part(
-            chains=min(_ceil(self.columns, 2), self.config.chains),
+            chains=min(_ceil(self.columns, 2), self.config.all_chains),
             addresses=self.addresses,
             columns=columns,
             first_strip=0,
@@ -202,12 +207,12 @@ class KvLayout:
             "columns": columns,
             "addresses": addresses,
         }
-        written = 2 * (self.config.chains * (addresses - 1) + chains)
+        written = 2 * (self.config.all_chains * (addresses - 1) + chains)
         return Part(load | {"channels": mask}, product, first_strip, written)
 
     def _key_rows(self, tokens: int) -> int:
         """Return the addresses of so many tokens' keys in each chain."""
-        return _ceil(_ceil(tokens, 2 * self.config.m), self.config.chains)
+        return _ceil(_ceil(tokens, 2 * self.config.m), self.config.all_chains)
 
     @property
     def _key_row_bytes(self) -> int:

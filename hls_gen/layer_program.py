@@ -53,12 +53,13 @@ class TokenProgram:
     Args:
         position: tokens in the cache.
         norms: the numbers of the norms to come, in their order; see `MemoryMap.gamma`.
+        core: number of the core.
 
     Raises:
         ConfigError: the position is beyond the cache, or the memories on the chip are too small.
     """
 
-    def __init__(self, plan: ModelPlan, position: int, norms: Sequence[int]) -> None:
+    def __init__(self, plan: ModelPlan, position: int, norms: Sequence[int], core: int = 0) -> None:
         memory = plan.memory
         if not 0 <= position < memory.max_positions:
             raise ConfigError(
@@ -67,7 +68,7 @@ class TokenProgram:
             )
         self.plan = plan
         self.position = position
-        self.emitter = Emitter(memory.config, memory.shape.layers)
+        self.emitter = Emitter(memory.config, memory.shape.layers, core)
         self._sizes = plan.sizes
         self._wide = vector_buffer(self._sizes, memory.config)
         self._bytes = activation_memory(self._sizes, memory.config)

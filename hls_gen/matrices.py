@@ -1,4 +1,4 @@
-"""Linear layers as the weight streams of a core's channels.
+"""Linear layers as the weight streams of the channels, dealt over the chains of all cores.
 
 Layers that have the same inputs become one matrix: their rows follow each other, each layer's from
 a whole strip on. Rows keep their own scales and zero points; groups are those of the finest layer,
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from golden.integer_linear import ZERO_FRACTION_BITS, IntegerLinear
-from golden.matrix_engine import Mode, chain_passes
+from golden.matrix_engine import check_matrix, deal_strips
+from golden.passes import make_passes, work_of_strips
 from golden.sparse_matrix import dense_matrix
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
@@ -46,7 +47,8 @@ class Product:
 
     Attributes:
         offset: where its words begin in each channel, from the weights' base on.
-        words: of each chain. strips: that come out, those beyond the matrix too.
+        words: of each chain.
+        strips: that come out of all chains, as many of each core; those beyond the matrix too.
         columns, group, sweeps: as in MV.
         rows: of the matrix.
     """
@@ -91,7 +93,7 @@ def stack(layers: Sequence[IntegerLinear], config: CoreConfig) -> Stack:
 
 
 def place(matrix: Stack, config: CoreConfig, offset: int) -> tuple[Product, np.ndarray]:
-    """Return a matrix that begins at `offset`, and its words, uint8 [chains, words, bytes].
+    """Return a matrix that begins at `offset`, and its words, uint8 [all chains, words, bytes].
 
     Raises:
         ConfigError: the engine cannot take all inputs at once, or a load all words.
@@ -103,7 +105,9 @@ def place(matrix: Stack, config: CoreConfig, offset: int) -> tuple[Product, np.n
             f"a matrix has {inputs} inputs; the activation buffers hold {engine.activation_depth}"
         )
     packed = dense_matrix(matrix.values, matrix.group_size, matrix.bits, engine.m)
-    chains = chain_passes(packed, engine, Mode.MATRIX_VECTOR)
+    check_matrix(packed, engine)
+    dealt = deal_strips(work_of_strips(packed, engine.chain), config.all_chains, two_rows=True)
+    chains = [make_passes(packed, engine.chain, strips, two_rows=True) for strips in dealt]
     words = equally_long(
         [weight_stream(passes, matrix.scales, matrix.zeros, engine) for passes in chains]
     )

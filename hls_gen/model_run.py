@@ -1,12 +1,12 @@
-"""Runs a compiled model on the RTL of a core, token by token, and holds it against golden.
+"""Runs a compiled model on the RTL of cores, token by token, and holds it against golden.
 
 Three that must agree: the integer transformer, the interpreter that executes the same programs, and
-the core in simulation. Interpreter and transformer are compared at every layer's end, core and
+the cores in simulation. Interpreter and transformer are compared at every layer's end, cores and
 interpreter at every word that is written, on the chip and off it.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from golden.accelerator_interpreter import Accelerator
 from golden.core_effects import Effect
-from golden.core_interpreter import Core
 from golden.spec.control import Status
 from golden.spec.instruction import Instruction
 from golden.spec.isa import BASES, Unit
@@ -26,7 +26,7 @@ from hls_gen.memory_map import Base
 from hls_gen.program import Program
 from hw import cosim
 from hw.core_monitor import InstructionTimes, instruction_times
-from hw.core_simulation import CoreResult, ProgramRun, mismatches, run_programs
+from hw.core_simulation import CoreResult, ProgramRun, mismatches, run_accelerator
 from hw.memory_model import MemoryTiming
 from hw.weight_stream_reader import read_weight_stream
 
@@ -42,15 +42,16 @@ TRAFFIC = {
 
 @dataclass(frozen=True, eq=False)
 class TokenRun:
-    """One token that went through the core.
+    """One token that went through the cores.
 
     Attributes:
-        token, position: what the core was given.
+        token, position: what they were given.
+        program: of the first core, as are all times and counters.
         cycles: of its program. layer_cycles: from the end of one layer to that of the next.
         counters: of the control registers, by name.
         times: when its instructions ran.
-        offchip_bytes: by what they are of, with those of writes.
-        channel_words: words of memory that each channel gave.
+        offchip_bytes: of all cores, by what they are of, with those of writes.
+        channel_words: words of memory that each channel gave, core by core.
         simulation_s: its share of the simulation's time, with that of a build if there was one.
     """
 
@@ -83,10 +84,10 @@ class ModelRun:
 
 
 class ModelRunner:
-    """A model on a core, with the state that lasts from token to token.
+    """A model on one or several cores, with the state that lasts from token to token.
 
     Args:
-        timing: of the memory ports, by name; one word per cycle and no latency for others.
+        timing: of each core's memory ports, by name; one word per cycle and no latency for others.
     """
 
     def __init__(
@@ -103,9 +104,12 @@ class ModelRunner:
         self.config = compiled.plan.memory.config
         self._timing, self._waves, self._progress = timing, waves, progress
         self._cache = Cache()
-        self._memories = dict(compiled.images)
-        copies = {port: image.copy() for port, image in compiled.images.items()}
-        self._interpreter = Core(self.config, copies, [0] * BASES, read_weight_stream)
+        self._memories = [dict(images) for images in compiled.core_images]
+        copies = [
+            {port: image.copy() for port, image in images.items()} for images in self._memories
+        ]
+        bases = [[0] * BASES for _ in copies]
+        self._interpreter = Accelerator(self.config, copies, bases, read_weight_stream)
         self.runs: list[TokenRun] = []
         self.differences: list[str] = []
 
@@ -115,9 +119,9 @@ class ModelRunner:
         golden_tokens: list[int] = []
         given = list(prompt)
         for _ in range(count):
-            hidden, memories = self.read(given)
+            hidden, general = self.read(given)
             golden = self.transformer.logits(hidden[-1:])[0]
-            core = self.compiled.logits(memories["general"])
+            core = self.compiled.logits(general)
             golden_tokens.append(int(golden.argmax()))
             tokens.append(int(core.argmax()))
             if not torch.equal(golden, core):
@@ -125,104 +129,121 @@ class ModelRunner:
             given = [tokens[-1]]
         return ModelRun(tokens, golden_tokens, self.runs, self.differences)
 
-    def read(
-        self, tokens: list[int], *, head: bool = True
-    ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+    def read(self, tokens: list[int], *, head: bool = True) -> tuple[torch.Tensor, np.ndarray]:
         """Give tokens to all three.
 
         Args:
-            head: the core computes the last one's logits.
+            head: the cores compute the last one's logits.
 
         Returns:
-            The transformer's hidden vectors [tokens, hidden], and the core's memories.
+            The transformer's hidden vectors [tokens, hidden], and the first core's general memory.
         """
         first = self._cache.tokens
         layers: dict[str, torch.Tensor] = {}
         golden = self.transformer.hidden(torch.tensor(tokens), self._cache, layers.__setitem__)
         programs = [
-            self.compiled.program(first + k, head=head and k == len(tokens) - 1)
+            self.compiled.programs(first + k, head=head and k == len(tokens) - 1)
             for k in range(len(tokens))
         ]
-        effects = [
-            self._interpret(first + k, token, program, layers, k)
-            for k, (token, program) in enumerate(zip(tokens, programs, strict=True))
-        ]
+        effects: list[list[Effect]] = [[] for _ in self._memories]
+        for k, (token, together) in enumerate(zip(tokens, programs, strict=True)):
+            for core, effect in self._interpret(first + k, token, together, layers, k):
+                effects[core].append(effect)
         start = time.perf_counter()
-        result = self._simulate(tokens, programs)
+        results = self._simulate(tokens, programs)
         seconds = (time.perf_counter() - start) / len(tokens)
-        self._compare(first, effects, result)
-        self._note(first, tokens, programs, result, seconds)
-        return golden, result.memories
+        self._compare(first, effects, results)
+        self._note(first, tokens, programs, results, seconds)
+        return golden, results[0].memories["general"]
 
     def _interpret(
         self,
         position: int,
         token: int,
-        program: Program,
+        programs: Sequence[Program],
         layers: dict[str, torch.Tensor],
         row: int,
-    ) -> list[Effect]:
-        """Run a program in the interpreter; compare what it leaves at each layer's end."""
-        core = self._interpreter
-        core.bases = list(self.compiled.bases(token))
-        ends = {pc: layer for layer, pc in enumerate(layer_ends(self.compiled.plan, program))}
-        effects = []
-        for effect in core.steps(program.encode()):
-            effects.append(effect)
-            if effect.pc in ends:
+    ) -> Iterator[tuple[int, Effect]]:
+        """Run programs in the interpreter; compare what they leave at each layer's end."""
+        for core in self._interpreter.cores:
+            core.bases = list(self.compiled.bases(token))
+        ends = [
+            {pc: layer for layer, pc in enumerate(layer_ends(self.compiled.plan, program))}
+            for program in programs
+        ]
+        for number, effect in self._interpreter.steps([one.encode() for one in programs]):
+            yield number, effect
+            if effect.pc in ends[number]:
+                layer = ends[number][effect.pc]
                 assert effect.vector is not None
-                wanted = layers[f"layer {ends[effect.pc]} output"][row].numpy()
+                wanted = layers[f"layer {layer} output"][row].numpy()
                 given = effect.vector.values.reshape(-1)[: len(wanted)]
                 if not np.array_equal(given, wanted):
-                    self.differences.append(f"token {position}, layer {ends[effect.pc]}")
-        return effects
+                    self.differences.append(f"token {position}, layer {layer}")
 
-    def _simulate(self, tokens: list[int], programs: list[Program]) -> CoreResult:
+    def _simulate(
+        self, tokens: list[int], programs: Sequence[Sequence[Program]]
+    ) -> list[CoreResult]:
         runs = [
-            ProgramRun(program.encode(), dict(enumerate(self.compiled.bases(token))))
-            for token, program in zip(tokens, programs, strict=True)
+            [
+                ProgramRun(program.encode(), dict(enumerate(self.compiled.bases(token))))
+                for token, program in zip(tokens, mine, strict=True)
+            ]
+            for mine in zip(*programs, strict=True)
         ]
-        result = run_programs(
+        results = run_accelerator(
             self.config,
             runs,
             self._memories,
-            timing=self._timing,
+            timing=[self._timing or {} for _ in runs],
             waves=self._waves,
             progress=self._progress,
         )
-        self._memories = {port: result.memories[port] for port in self._memories}
-        return result
+        self._memories = [
+            {port: result.memories[port] for port in images}
+            for images, result in zip(self._memories, results, strict=True)
+        ]
+        return results
 
-    def _compare(self, first: int, effects: list[list[Effect]], result: CoreResult) -> None:
-        """Compare every word that the core wrote, and its memories."""
-        words = mismatches(result.log, [effect for program in effects for effect in program])
-        self.differences += [f"from token {first} on, {each}" for each in words]
-        for port, memory in self._interpreter.memories.items():
-            if not np.array_equal(memory, result.memories[port]):
-                self.differences.append(f"from token {first} on, the memory {port}")
-        for k, state in enumerate(result.states):
-            if state["STATUS"] != Status.DONE | Status.INTERRUPT:
-                self.differences.append(
-                    f"token {first + k}: error {state['ERROR_CODE']} at {state['ERROR_PC']}"
-                )
+    def _compare(
+        self, first: int, effects: Sequence[list[Effect]], results: Sequence[CoreResult]
+    ) -> None:
+        """Compare every word that the cores wrote, and their memories."""
+        for number, (core, mine, result) in enumerate(
+            zip(self._interpreter.cores, effects, results, strict=True)
+        ):
+            where = f"from token {first} on, core {number}"
+            self.differences += [f"{where}: {each}" for each in mismatches(result.log, mine)]
+            for port, memory in core.memories.items():
+                if not np.array_equal(memory, result.memories[port]):
+                    self.differences.append(f"{where}: the memory {port}")
+            for k, state in enumerate(result.states):
+                if state["STATUS"] != Status.DONE | Status.INTERRUPT:
+                    self.differences.append(
+                        f"token {first + k}, core {number}: error {state['ERROR_CODE']} at "
+                        f"{state['ERROR_PC']}"
+                    )
 
     def _note(
         self,
         first: int,
         tokens: list[int],
-        programs: list[Program],
-        result: CoreResult,
+        programs: Sequence[Sequence[Program]],
+        results: Sequence[CoreResult],
         seconds: float,
     ) -> None:
         """Keep each token's cycles and traffic; the memories must have counted the same reads."""
-        times = instruction_times(result.log, [program.instructions for program in programs])
+        times = instruction_times(
+            results[0].log, [together[0].instructions for together in programs]
+        )
         loaded = 0
-        for k, (token, program) in enumerate(zip(tokens, programs, strict=True)):
-            counters = result.states[k]
+        for k, (token, together) in enumerate(zip(tokens, programs, strict=True)):
+            counters, program = results[0].states[k], together[0]
             ends = times[k].end_of(Unit.MISC, layer_ends(self.compiled.plan, program))
             begin = times[k].first_start
-            loads = [one for one in program.instructions if one.unit is Unit.LD]
-            traffic = offchip_bytes(program.instructions, self.config.word_bytes)
+            every = [one for each in together for one in each.instructions]
+            loads = [one for one in every if one.unit is Unit.LD]
+            traffic = offchip_bytes(every, self.config.word_bytes)
             loaded += sum(offchip_bytes(loads, self.config.word_bytes).values())
             self.runs.append(
                 TokenRun(
@@ -234,16 +255,25 @@ class ModelRunner:
                     counters,
                     times[k],
                     traffic,
-                    channel_words(loads, self.config.chains),
+                    [word for each in together for word in self._channel_words(each)],
                     seconds,
                 )
             )
-        read = sum(count.words_read for port, count in result.counts.items() if port != "program")
+        read = sum(
+            count.words_read
+            for result in results
+            for port, count in result.counts.items()
+            if port != "program"
+        )
         if read * self.config.word_bytes != loaded:
             self.differences.append(
                 f"from token {first} on, the memories gave {read * self.config.word_bytes} bytes; "
                 f"the programs load {loaded}"
             )
+
+    def _channel_words(self, program: Program) -> list[int]:
+        loads = [one for one in program.instructions if one.unit is Unit.LD]
+        return channel_words(loads, self.config.chains)
 
 
 def offchip_bytes(instructions: Sequence[Instruction], word_bytes: int) -> dict[str, int]:

@@ -13,6 +13,13 @@ data allow.
 A core decodes a program in order, and stops while one unit's queue is full. So a load is moved up,
 until a product, another load or something that it must wait for stands in front of it: what it
 loads is there when the product wants it.
+
+Of several cores each has a schedule of its own with the same instructions in the same order, also
+of those that only others execute. The strips of a product come from all cores into all their vector
+buffers, where no token keeps their order. So in front of an instruction that meets strips in the
+vector buffer, or whose strips meet what was used there, stands a BARRIER, the same one in all cores
+unless one stands between already: it comes when all in front of it have left alone what products
+write, and all behind it wait for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,12 +69,17 @@ class Region:
 
 @dataclass(frozen=True)
 class Step:
-    """An instruction without tokens, and what it reads and writes."""
+    """An instruction without tokens, and what it reads and writes.
+
+    Attributes:
+        here: this core executes it, and not only others.
+    """
 
     unit: Unit
     fields: Mapping[str, int]
     reads: tuple[Region, ...]
     writes: tuple[Region, ...]
+    here: bool = True
 
     def follows(self, other: "Step") -> bool:
         """Return whether it must stay behind `other`."""
@@ -83,10 +95,12 @@ class Schedule:
 
     Args:
         sizes: of each space.
+        cores: that give each other their strips.
     """
 
-    def __init__(self, sizes: Mapping[Space, int]) -> None:
+    def __init__(self, sizes: Mapping[Space, int], cores: int = 1) -> None:
         self._sizes = dict(sizes)
+        self._cores = cores
         self._steps: list[Step] = []
 
     def add(
@@ -96,11 +110,14 @@ class Schedule:
         *,
         reads: Sequence[Region] = (),
         writes: Sequence[Region] = (),
+        here: bool = True,
     ) -> None:
         """Add an instruction behind the others.
 
         Args:
             fields: its fields without masks; one that is left out has its default value.
+            writes: of a product, what the strips of all cores may be written to.
+            here: this core executes it, and not only others.
 
         Raises:
             ConfigError: a region reaches beyond its space.
@@ -112,7 +129,7 @@ class Schedule:
                     f"{unit.name} uses {region.space.name} {region.start} to {end - 1}; there are "
                     f"0 to {size - 1}"
                 )
-        self._steps.append(Step(unit, fields, tuple(reads), tuple(writes)))
+        self._steps.append(Step(unit, fields, tuple(reads), tuple(writes), here))
 
     def program(self) -> Program:
         """Return the instructions and an END that comes when all have ended.
@@ -121,8 +138,11 @@ class Schedule:
             ConfigError: an instruction has a field outside its range, or more tokens than a counter
                 holds may lie between two units.
         """
+        steps = self._steps
+        if self._cores > 1:
+            steps = _with_barriers(steps, self._sizes[Space.VECTOR])
         tokens = _Tokens(self._sizes)
-        for step in _loads_first(self._steps):
+        for step in _loads_first([step for step in steps if step.here]):
             tokens.add(step)
         instructions = tokens.instructions()
         check_tokens(instructions)
@@ -191,6 +211,39 @@ class _Tokens:
         self._given.append((unit, fields))
         self._waits.append(waits)
         self._releases.append([])
+
+
+def _with_barriers(steps: Sequence[Step], depth: int) -> list[Step]:
+    """Return the instructions with barriers between strips and all that they meet.
+
+    What came before the first one may have used all of the vector buffer; and at the end no strips
+    are left behind.
+
+    Args:
+        depth: of the vector buffer.
+    """
+    products = [step for step in steps if step.unit is Unit.MV]
+    given_to = dict.fromkeys(place for step in products for place in _vector(step.writes))
+    barrier = Step(Unit.SYS, {"op": SystemOperation.BARRIER}, (), tuple(given_to))
+    # Words that got strips, and words that were used, since the last barrier.
+    given, used = np.zeros(depth, bool), np.ones(depth, bool)
+    order = []
+    for step in steps:
+        is_product = step.unit is Unit.MV
+        for region in _vector((*step.reads, *step.writes)):
+            words = slice(region.start, region.start + region.count)
+            if given[words].any() or (is_product and used[words].any()):
+                order.append(barrier)
+                given[:] = used[:] = False
+        for region in _vector((*step.reads, *step.writes)):
+            words = slice(region.start, region.start + region.count)
+            (given if is_product else used)[words] = True
+        order.append(step)
+    return [*order, barrier] if given.any() else order
+
+
+def _vector(regions: Sequence[Region]) -> list[Region]:
+    return [region for region in regions if region.space is Space.VECTOR]
 
 
 def _loads_first(steps: Sequence[Step]) -> list[Step]:

@@ -21,7 +21,7 @@ class Core(wiring.Component):
 
     A program that is over, by its END, by an error or by the host, leaves nothing behind but what
     it wrote: no port begins a further burst, those in flight come to their ends, and then all units
-    are reset. The memories on the chip keep their words; the scalar registers become 0.
+    are reset. The memories on the chip keep their words; scalar registers are undefined.
 
     Args:
         others: cores beside this one, which get its strips and give it theirs.

@@ -1,21 +1,24 @@
-"""Runs programs on the RTL of a core, with memories behind its ports, and says what came of it."""
+"""Runs programs on the RTL of cores, with memories behind their ports, and says what came of it."""
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from golden.core_effects import Effect
 from golden.spec.core import CoreConfig
-from golden.spec.errors import ToolError
-from golden.spec.isa import Unit
+from golden.spec.errors import ConfigError, ToolError
+from golden.spec.isa import WORD_BITS, Unit
 from hw import cosim
+from hw.accelerator import Accelerator, core_prefix
 from hw.core import Core
 from hw.core_monitor import CoreLog, Writes, read_log, with_monitors
-from hw.emit import emit
+from hw.emit import Design, emit
 from hw.memory_model import (
     ChannelCounts,
     MemoryTiming,
@@ -29,7 +32,9 @@ from hw.memory_model import (
 BENCH = "hw.benches.core"
 
 LEAST_CAPACITY = 1 << 16
-"""Bytes of the smallest memory, so that small tests share a simulator."""
+
+CAPACITIES = (LEAST_CAPACITY, 1 << 23, 1 << 27, 1 << 30)
+"""Bytes that memories may have: few sizes, so that many runs share a simulator."""
 
 MOST_CYCLES = 50_000_000
 """After so many cycles a program is broken off."""
@@ -93,28 +98,112 @@ def run_programs(
     Raises:
         ToolError: a tool is missing, or the simulation broke off.
     """
-    programs, starts = _program_image(config, runs)
-    contents = {"program": programs, **images}
-    capacities = {f"m_axi_{name}": _capacity(len(contents[name])) for name in port_names(config)}
-    design = with_monitors(with_memory(emit(core, config), capacities), config)
+    job = _CoreJob("", "units", runs, _contents(config, runs, images), timing or {})
+    (result,) = _simulate(core, config, [job], most_cycles, waves, progress)
+    return result
+
+
+def run_accelerator(
+    config: CoreConfig,
+    runs: Sequence[Sequence[ProgramRun]],
+    images: Sequence[Mapping[str, np.ndarray]],
+    *,
+    timing: Sequence[Mapping[str, MemoryTiming]] | None = None,
+    accelerator: type[Accelerator] = Accelerator,
+    most_cycles: int = MOST_CYCLES,
+    waves: Path | None = None,
+    progress: cosim.Progress = lambda _: None,
+) -> list[CoreResult]:
+    """Run a program on every core of an accelerator, and others when all are over; see above.
+
+    A single core runs without an accelerator around it.
+
+    Args:
+        runs: of each core, as many for each.
+        images, timing: of each core, as `run_programs` takes them.
+        accelerator: a broken one, for tests.
+
+    Returns:
+        Of each core what came of its programs.
+
+    Raises:
+        ToolError: a tool is missing, or the simulation broke off.
+    """
+    timings = timing or [{} for _ in runs]
+    if config.cores == 1:
+        job = _CoreJob("", "units", runs[0], _contents(config, runs[0], images[0]), timings[0])
+        return _simulate(Core, config, [job], most_cycles, waves, progress)
+    jobs = [
+        _CoreJob(
+            core_prefix(number), f"core_{number}.units", mine, _contents(config, mine, image), times
+        )
+        for number, (mine, image, times) in enumerate(zip(runs, images, timings, strict=True))
+    ]
+    return _simulate(accelerator, config, jobs, most_cycles, waves, progress)
+
+
+@lru_cache(maxsize=4)
+def _emitted(block: Callable[..., Any], config: CoreConfig) -> Design:
+    """Return the design; a model runs on the same one many times, and emitting it takes seconds."""
+    return emit(block, config)
+
+
+@dataclass(frozen=True, eq=False)
+class _CoreJob:
+    """A core in a simulation.
+
+    Attributes:
+        prefix: of its ports. units: its units' place in the design.
+        contents: of each port's memory. timing: of ports, the default one for others.
+    """
+
+    prefix: str
+    units: str
+    runs: Sequence[ProgramRun]
+    contents: Mapping[str, np.ndarray]
+    timing: Mapping[str, MemoryTiming]
+
+    def port(self, name: str) -> str:
+        """Return the prefix of a port's signals."""
+        return f"{self.prefix}m_axi_{name}"
+
+
+def _simulate(
+    block: Callable[..., Any],
+    config: CoreConfig,
+    jobs: Sequence[_CoreJob],
+    most_cycles: int,
+    waves: Path | None,
+    progress: cosim.Progress,
+) -> list[CoreResult]:
+    """Run a core, or several side by side, with memories and monitors; return what came of each."""
+    capacities = {
+        job.port(name): _capacity(len(job.contents[name]))
+        for job in jobs
+        for name in port_names(config)
+    }
+    design = with_monitors(with_memory(_emitted(block, config), capacities), config)
     simulator = cosim.build(design, waves=waves is not None)
     with tempfile.TemporaryDirectory(prefix="nandu-") as name:
         folder = Path(name)
-        for port, content in contents.items():
-            write_image(folder, f"m_axi_{port}", content)
-            write_timing(folder, f"m_axi_{port}", (timing or {}).get(port, MemoryTiming()))
-        job = {"prefixes": ["s_axi"], "runs": _jobs(runs, starts, most_cycles)}
-        (folder / "job.json").write_text(json.dumps(job))
+        for job in jobs:
+            for port, content in job.contents.items():
+                write_image(folder, job.port(port), content)
+                write_timing(folder, job.port(port), job.timing.get(port, MemoryTiming()))
+        (folder / "job.json").write_text(json.dumps(_bench_job(config, jobs, most_cycles)))
         if not cosim.run(simulator, BENCH, folder, waves=waves, progress=progress):
             last = (folder / "log").read_text(encoding="utf-8").strip().splitlines()[-3:]
             raise ToolError(f"the simulation of {design.top} broke off: {' / '.join(last)}")
-        states = json.loads((folder / "results.json").read_text())
-        return CoreResult(
-            [cores[0] for cores in states],
-            read_log(folder, config, "units"),
-            {port: _after(folder, port, content) for port, content in contents.items()},
-            {port: read_counts(folder, f"m_axi_{port}") for port in contents},
-        )
+        states = zip(*json.loads((folder / "results.json").read_text()), strict=True)
+        return [
+            CoreResult(
+                list(mine),
+                read_log(folder, config, job.units),
+                {port: _after(folder, job.port(port), was) for port, was in job.contents.items()},
+                {port: read_counts(folder, job.port(port)) for port in job.contents},
+            )
+            for job, mine in zip(jobs, states, strict=True)
+        ]
 
 
 def mismatches(log: CoreLog, effects: Sequence[Effect]) -> list[str]:
@@ -173,37 +262,51 @@ def _compare_columns(writes: Writes, effects: Sequence[Effect]) -> list[str]:
     return found
 
 
-def _program_image(config: CoreConfig, runs: Sequence[ProgramRun]) -> tuple[np.ndarray, list[int]]:
-    """Return all programs in one memory, and where each begins."""
-    parts, starts, at = [], [], 0
+def _contents(
+    config: CoreConfig, runs: Sequence[ProgramRun], images: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return what the memories of all ports hold; all programs are in one."""
+    parts = []
     for run in runs:
         data = np.array(run.words, "<u4").view(np.uint8)
-        padded = np.pad(data, (0, -len(data) % config.word_bytes))
-        starts.append(at)
-        parts.append(padded)
-        at += len(padded)
-    return np.concatenate(parts), starts
+        parts.append(np.pad(data, (0, -len(data) % config.word_bytes)))
+    return {"program": np.concatenate(parts), **images}
 
 
-def _jobs(
-    runs: Sequence[ProgramRun], starts: Sequence[int], most_cycles: int
-) -> list[dict[str, object]]:
-    jobs: list[dict[str, object]] = []
-    for run, start in zip(runs, starts, strict=True):
+def _bench_job(config: CoreConfig, jobs: Sequence[_CoreJob], most_cycles: int) -> dict[str, object]:
+    """Return what the bench is to do, see `hw.benches.core`."""
+    cores = [_settings(config, job.runs) for job in jobs]
+    return {
+        "prefixes": [f"{job.prefix}s_axi" for job in jobs],
+        "runs": [
+            {"cores": together, "most_cycles": most_cycles} for together in zip(*cores, strict=True)
+        ],
+    }
+
+
+def _settings(config: CoreConfig, runs: Sequence[ProgramRun]) -> list[dict[str, object]]:
+    """Return what the host sets for each of a core's programs."""
+    settings: list[dict[str, object]] = []
+    start = 0
+    for run in runs:
         words = len(run.words) if run.length is None else run.length
-        settings = {"program": start, "words": words, "bases": dict(run.bases)}
-        jobs.append({"cores": [settings], "most_cycles": most_cycles})
-    return jobs
+        settings.append({"program": start, "words": words, "bases": dict(run.bases)})
+        size = len(run.words) * WORD_BITS // 8
+        start += size + -size % config.word_bytes
+    return settings
 
 
 def _capacity(size: int) -> int:
     """Return the size of a memory for `size` bytes: few sizes, so few simulators are built."""
-    return max(1 << (size - 1).bit_length(), LEAST_CAPACITY)
+    for capacity in CAPACITIES:
+        if size <= capacity:
+            return capacity
+    raise ConfigError(f"a memory has {size} bytes; {CAPACITIES[-1]} can be simulated")
 
 
-def _after(folder: Path, port: str, content: np.ndarray) -> np.ndarray:
-    """Return what a memory holds at the end."""
-    low, written = read_written(folder, f"m_axi_{port}")
+def _after(folder: Path, prefix: str, content: np.ndarray) -> np.ndarray:
+    """Return what the memory behind a port holds at the end."""
+    low, written = read_written(folder, prefix)
     after = np.zeros(max(len(content), low + len(written)), np.uint8)
     after[: len(content)] = content
     after[low : low + len(written)] = written

@@ -19,6 +19,9 @@ LANES = 2
 GENERAL_BUFFER_BURSTS = 4
 """Bursts in the queue of the general port, and of the program's."""
 
+MAX_CORES = 8
+"""Of an accelerator."""
+
 WRITE_BEATS = 4
 """Words of the longest burst that is written."""
 
@@ -45,6 +48,8 @@ class CoreConfig:
         burst_beats, outstanding: of the channels, as in `AxiConfig`.
         table_bits: of the special function unit.
         zero_fraction_bits: of the engine's zero points, as in `MatrixEngineConfig`.
+        cores: of the accelerator that it is one of, all alike, 1 to 8; see
+            `golden.accelerator_interpreter`. All else here is of each core.
 
     Raises:
         ConfigError: a field is outside its range.
@@ -60,12 +65,15 @@ class CoreConfig:
     outstanding: int = 16
     table_bits: int = 8
     zero_fraction_bits: int = 3
+    cores: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.chains, bool) or self.chains not in range(1, CHANNELS + 1):
             raise ConfigError(f"chains is {self.chains!r}; a core has 1 to {CHANNELS}")
         if self.m not in (8, 16):
             raise ConfigError(f"m is {self.m!r}; a core needs 8 or 16")
+        if isinstance(self.cores, bool) or self.cores not in range(1, MAX_CORES + 1):
+            raise ConfigError(f"cores is {self.cores!r}; an accelerator has 1 to {MAX_CORES}")
         for name in ("vector_depth", "activation_depth"):
             if (depth := getattr(self, name)) not in _MEMORY_DEPTHS:
                 raise ConfigError(
@@ -127,6 +135,16 @@ class CoreConfig:
             outstanding=self.outstanding,
             buffer_words=2 * WRITE_BEATS,
         )
+
+    @property
+    def all_chains(self) -> int:
+        """Chains of all cores; those of core k are k * chains and the next ones."""
+        return self.cores * self.chains
+
+    @property
+    def raw_step(self) -> int:
+        """From a chain's pair of strips to its next one, in a product with plain words."""
+        return self.all_chains * LANES
 
     @property
     def max_columns(self) -> int:

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 
 from golden.scoreboard import token_givers
-from golden.spec.isa import Unit
+from golden.spec.isa import SystemOperation, Unit
 from hls_gen.memory_map import Base
 
 QUEUE = 8
@@ -39,30 +39,63 @@ def streams_of(instructions):
     return {next(loads): product for product in products}
 
 
-def ends(instructions, queue=QUEUE):
-    """Whether the program comes to its end in a core without any room in its weight streams.
+def is_barrier(one):
+    return one.unit is Unit.SYS and one["op"] == SystemOperation.BARRIER
+
+
+class _Core:
+    """A core without any room in its weight streams.
 
     There a load can end only when its product has started. Else instructions take no time.
     """
-    givers = token_givers(instructions)
-    product_of = streams_of(instructions)
-    waiting = {unit: deque() for unit in Unit}
-    started, ended, decoded = set(), set(), 0
-    while True:
-        before = (len(started), len(ended), decoded)
-        while decoded < len(instructions):
-            mine = waiting[instructions[decoded].unit]
-            if len(mine) == queue:
+
+    def __init__(self, instructions, queue):
+        self.instructions, self.queue = instructions, queue
+        self.givers = token_givers(instructions)
+        self.product_of = streams_of(instructions)
+        self.barriers = [n for n, one in enumerate(instructions) if is_barrier(one)]
+        self.waiting = {unit: deque() for unit in Unit}
+        self.started, self.ended, self.decoded = set(), set(), 0
+
+    def progress(self):
+        return len(self.started), len(self.ended), self.decoded
+
+    def arrived(self):
+        """How many barriers it has come to."""
+        return sum(barrier in self.started for barrier in self.barriers)
+
+    def step(self, released):
+        """Do what can be done when so many barriers are released."""
+        while self.decoded < len(self.instructions):
+            mine = self.waiting[self.instructions[self.decoded].unit]
+            if len(mine) == self.queue:
                 break
-            mine.append(decoded)
-            decoded += 1
-        for mine in waiting.values():
-            if mine and mine[0] not in started and ended.issuperset(givers[mine[0]]):
-                started.add(mine[0])
-            if mine and mine[0] in started and product_of.get(mine[0], mine[0]) in started:
-                ended.add(mine.popleft())
-        if before == (len(started), len(ended), decoded):
-            return len(ended) == len(instructions)
+            mine.append(self.decoded)
+            self.decoded += 1
+        kept = set(self.barriers[released:])
+        for mine in self.waiting.values():
+            if not mine:
+                continue
+            if self.ended.issuperset(self.givers[mine[0]]):
+                self.started.add(mine[0])
+            if self.started - kept >= {mine[0], self.product_of.get(mine[0], mine[0])}:
+                self.ended.add(mine.popleft())
+
+
+def ends(instructions, queue=QUEUE):
+    """Whether the program comes to its end in a core without any room in its weight streams."""
+    return end_together([instructions], queue)
+
+
+def end_together(programs, queue=QUEUE):
+    """Whether programs come to their ends in such cores, which wait for each other at barriers."""
+    cores = [_Core(instructions, queue) for instructions in programs]
+    while True:
+        before = [core.progress() for core in cores]
+        for core in cores:
+            core.step(min(other.arrived() for other in cores))
+        if before == [core.progress() for core in cores]:
+            return all(len(core.ended) == len(core.instructions) for core in cores)
 
 
 def places(one, effect, config, bases):

@@ -1,11 +1,11 @@
 """Tokens: enough for any timing, and none too many; against brute force over random programs."""
 
 import re
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
-from core_order import certain_order
+from core_order import certain_order, is_barrier
 
 from golden.scoreboard import token_givers
 from golden.spec.errors import ConfigError
@@ -113,6 +113,101 @@ def test_loads_move_up_to_what_they_follow():
     assert order == [0, 1, 2, 3, 4, 6, 5, 7, 8, 10, 9]
     waits = [[unit.name for unit in one.waits] for one in instructions[:-1]]
     assert waits == [[], ["MV"], ["MISC"], [], ["MISC"], [], [], ["LD"], ["ST"], [], ["MV"]]
+
+
+def cores_schedules(steps, here):
+    """The instructions of each core and the numbers of their steps; None for barriers."""
+    programs = []
+    number = {Unit.LD: "out", Unit.ST: "start", Unit.MV: "out", Unit.MISC: "out"}
+    for mine in here:
+        made = Schedule(SIZES, len(here))
+        for place, (unit, reads, writes) in enumerate(steps):
+            fields = {number[unit]: place}
+            made.add(unit, fields, reads=reads, writes=writes, here=bool(mine[place]))
+        instructions = made.program().instructions[:-1]
+        order = [one[number[one.unit]] if one.unit in number else None for one in instructions]
+        programs.append((instructions, order))
+    return programs
+
+
+def in_vector_buffer(regions):
+    return {word for space, word in words(regions) if space is Space.VECTOR}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_strips_and_what_they_meet_in_other_cores_have_a_barrier_between(seed):
+    random = np.random.default_rng(seed)
+    steps = [
+        (
+            unit,
+            [one for one in reads if unit is not Unit.MV or one.space is not Space.VECTOR],
+            writes,
+        )
+        for unit, reads, writes in random_steps(random, 40)
+    ]
+    programs = cores_schedules(steps, random.random((2, len(steps))) < 0.7)
+    spans = []
+    for instructions, order in programs:
+        certain = certain_order(instructions)
+        barriers = [place for place, one in enumerate(order) if one is None]
+        spans.append(
+            {
+                number: (
+                    sum(bool(certain[barrier, place]) for barrier in barriers),
+                    sum(not certain[place, barrier] for barrier in barriers),
+                )
+                for place, number in enumerate(order)
+                if number is not None
+            }
+        )
+    assert len({sum(map(is_barrier, instructions)) for instructions, _ in programs}) == 1
+    for (first, (behind, before)), (second, (later, earlier)) in product(
+        spans[0].items(), spans[1].items()
+    ):
+        (unit, reads, writes), (other, other_reads, other_writes) = steps[first], steps[second]
+        gives = in_vector_buffer(writes) if unit is Unit.MV else set()
+        takes = in_vector_buffer(other_writes) if other is Unit.MV else set()
+        meets = gives & in_vector_buffer([*other_reads, *other_writes])
+        meets |= takes & in_vector_buffer([*reads, *writes])
+        if meets and first != second:
+            assert before < later or earlier < behind
+
+
+def test_barriers_stand_where_strips_are_met():
+    a, b, c = (Region(Space.VECTOR, start, 2) for start in (0, 4, 8))
+    steps = [
+        (Unit.MISC, [], [c]),
+        (Unit.MV, [], [a]),  # others may still use what they did before
+        (Unit.MISC, [c], [c]),
+        (Unit.MV, [], [b]),
+        (Unit.ST, [b], []),  # strips
+        (Unit.MISC, [a], [a]),
+        (Unit.MV, [], [c]),
+        (Unit.MV, [], [a]),  # a pass has used it
+        (Unit.LD, [], [a]),  # strips
+        (Unit.MV, [], [b]),  # a store has used it, in front of the last barrier
+    ]
+    every = np.ones((2, len(steps)), bool)
+    every[1, [3, 4]] = False
+    first, second = (
+        [
+            (number, " ".join(unit.name for unit in one.waits))
+            for number, one in zip(order, instructions, strict=True)
+        ]
+        for instructions, order in cores_schedules(steps, every)
+    )
+    assert first == [
+        *((0, ""), (None, "MISC"), (1, "SYS"), (2, "SYS"), (3, ""), (None, "MV MISC"), (4, "SYS")),
+        *((5, "SYS"), (6, "SYS"), (None, "ST MV MISC"), (7, "SYS"), (None, "MV"), (8, "SYS")),
+        *((9, "SYS"), (None, "LD MV")),
+    ]
+    assert second == [
+        *((0, ""), (None, "MISC"), (1, "SYS"), (2, "SYS"), (None, "MV MISC"), (5, "SYS")),
+        *((6, "SYS"), (None, "MV MISC"), (7, "SYS"), (None, "MV"), (8, "SYS"), (9, "SYS")),
+        (None, "LD MV"),
+    ]
+    alone, _ = schedule(steps)
+    assert not any(map(is_barrier, alone))
 
 
 def test_tokens_that_no_counter_holds():
