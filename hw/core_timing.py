@@ -1,33 +1,32 @@
 """A core's timing contract: when each instruction of a program starts and ends.
 
 It follows a program through the core, event by event: its words from memory through the decoder
-into the queues of the units; tokens; the units at their work; and the words for the vector buffer,
-of which one is written per cycle.
+into the queues of the units; tokens; the units at their work; the words for the vector buffer, of
+which one is written per cycle; and the memories, of which each reads or writes a word per cycle.
 
-Exact when no memory is late, no two units use a memory's port at the same time, and nothing that a
-product does hangs on others: that part of a core is a function that the caller gives. There is one
-core, so no BARRIER is waited at.
+Exact when every memory gives a word per cycle at one latency. There is one core, so no BARRIER is
+waited at.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from golden.core_memories import ports_of
+import numpy as np
+
 from golden.scoreboard import token_givers
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
 from golden.spec.instruction import Instruction
-from golden.spec.isa import BASES, Memory, Unit
+from golden.spec.isa import BASES, WORD_BITS, Unit
 from hw.event_clock import Call, EventClock, Phase
 from hw.front_timing import FrontTiming, ScoreboardTiming
-from hw.load_timing import LoadTiming, Offer, run_addresses
-from hw.store_timing import store_cycles
+from hw.load_timing import LoadTiming, Offer
+from hw.port_timing import ports_of_core
+from hw.product_timing import Products, ProductTiming, ProgramProducts
+from hw.store_timing import StoreTiming
 from hw.system_unit import SystemUnit
 from hw.vector_timing import VectorTiming
-
-Durations = Callable[[Instruction], int]
-"""Returns the cycles from an instruction's start to its end."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,14 @@ class CoreSchedule:
         start, end: of each instruction, in the program's order.
         cycles: in which the core is busy, as its counter CYCLES has it without a SYS CLEAR.
         waits: cycles in which a word for the vector buffer waited for that of another unit.
+        written: ports at whose memories the last word moved was written.
     """
 
     start: list[int]
     end: list[int]
     cycles: int
     waits: int
+    written: frozenset[str]
 
 
 class WritePort:
@@ -84,18 +85,19 @@ class WritePort:
         self.writers[chosen]()
 
 
-class _OneByOne:
-    """A unit that takes an instruction when the one before has ended."""
+class _System:
+    """The system unit, one instruction at a time."""
 
-    def __init__(self, clock: EventClock, durations: Durations, ends: Call) -> None:
-        self._clock, self._durations, self._ends = clock, durations, ends
+    def __init__(self, clock: EventClock, ends: Call) -> None:
+        self._clock, self._ends = clock, ends
         self._free = 0
 
-    def take(self, one: Instruction) -> bool:
+    def take(self, _: Instruction) -> bool:
+        """Offer an instruction in this cycle; return whether it is taken."""
         now = self._clock.now
         if now < self._free:
             return False
-        end = now + self._durations(one)
+        end = now + SystemUnit.cycles()
         self._free = end + 1
         self._clock.at(end, Phase.LOGIC, self._ends)
         return True
@@ -163,50 +165,42 @@ class _Core:
         config: CoreConfig,
         program: Sequence[Instruction],
         bases: Sequence[int],
-        products: Durations,
+        products: Products,
         address: int,
         latency: int,
+        written: Collection[str],
     ) -> None:
-        self.config = config
-        self._bases, self._latency = bases, latency
-        self.clock = EventClock()
-        self.port = WritePort(self.clock)
-        self.board = ScoreboardTiming(self.clock, program)
+        self.clock = clock = EventClock()
+        self.port = WritePort(clock)
+        self.board = board = ScoreboardTiming(clock, program)
         self.over = 0
-        offer_misc, offer_load = (partial(self.port.offer, number) for number in (0, 2))
-        functions = _Functions(self.clock, config, offer_misc, *self._calls(Unit.MISC))
-        load = LoadTiming(self.clock, config, bases, latency, offer_load, *self._calls(Unit.LD))
-        self.port.writers = {0: functions.written, 2: load.written}
-        self.board.units = {Unit.MISC: functions, Unit.LD: load}
-        durations = {Unit.ST: self._store, Unit.MV: products, Unit.SYS: self._system}
-        for unit, duration in durations.items():
-            self.board.units[unit] = _OneByOne(self.clock, duration, self._calls(unit)[1])
-        front = FrontTiming(self.clock, config, program, address, latency, self.board.arrive)
-        self.board.room, self.board.over = front.room, self._is_over
+        self.ports = ports = ports_of_core(clock, config, latency, written)
+        misc, strips, loads = (partial(self.port.offer, number) for number in range(3))
+        functions = _Functions(clock, config, misc, *self._calls(Unit.MISC))
+        load = LoadTiming(clock, config, bases, ports, loads, *self._calls(Unit.LD))
+        product = ProductTiming(
+            clock, config, load.channels, products, strips, *self._calls(Unit.MV)
+        )
+        self.port.writers = {0: functions.written, 1: product.written, 2: load.written}
+        board.units = {
+            Unit.LD: load,
+            Unit.ST: StoreTiming(clock, config, bases, ports, self._calls(Unit.ST)[1]),
+            Unit.MV: product,
+            Unit.MISC: functions,
+            Unit.SYS: _System(clock, self._calls(Unit.SYS)[1]),
+        }
+        front = FrontTiming(clock, config, program, address, latency, board.arrive)
+        board.room, board.over = front.room, self._is_over
         self.readers = [front.reader, load.general, *load.channels]
 
     def _calls(self, unit: Unit) -> tuple[Call, Call]:
         """Return what a unit calls when it is free again, and when an instruction ends."""
         return partial(self.board.offer, unit), partial(self.board.ends, unit)
 
-    def _store(self, store: Instruction) -> int:
-        length = store["length"]
-        runs = [(address, length) for address in run_addresses(store, self._bases)]
-        memory, ports = Memory(store["memory"]), len(ports_of(store))
-        return store_cycles(self.config, memory, runs, ports, self._latency) - 1
-
-    @staticmethod
-    def _system(_: Instruction) -> int:
-        return SystemUnit.cycles()
-
     def _is_over(self) -> None:
         self.over = self.clock.now
         for reader in self.readers:
             self.clock.following(reader.stop)
-
-
-def _no_products(_: Instruction) -> int:
-    raise ConfigError("the program has an MV; say with `products` how long it takes")
 
 
 def _check(program: Sequence[Instruction]) -> None:
@@ -222,26 +216,75 @@ def program_cycles(
     program: Sequence[Instruction],
     bases: Sequence[int] = (0,) * BASES,
     *,
-    products: Durations = _no_products,
+    memories: Mapping[str, np.ndarray] | None = None,
     address: int = 0,
     latency: int = 1,
+    written: Collection[str] = (),
 ) -> CoreSchedule:
     """Return when a program's instructions start and end.
 
     Args:
         program: to its END.
         bases: the base registers, in bytes.
-        products: of MV; a product's words are taken as soon as they come.
+        memories: of the channels, by port, uint8 [bytes]: the weight streams are read from there.
+            Without packed products they are not needed.
         address: of the program in its memory, in bytes.
         latency: of all memories, 1 or more.
+        written: `CoreSchedule.written` of the program before; a memory that was written and is
+            read gives the next word, and takes none.
 
     Raises:
         ConfigError: the program does not end with its only END, an instruction waits for a token
-            that none in front of it gives, or is one that no core executes yet.
+            that none in front of it gives, is one that no core executes yet, takes words that no
+            other one loads, or never ends.
+        ShapeError: words are not a weight stream for each chain, or their product never ends.
     """
     token_givers(program)
     _check(program)
-    core = _Core(config, program, bases, products, address, latency)
+    products = ProgramProducts(config, program, bases, memories or {})
+    core = _Core(config, program, bases, products, address, latency, written)
     core.clock.run()
+    if -1 in core.board.end:
+        number = core.board.end.index(-1)
+        raise ConfigError(
+            f"instruction {number}, {program[number].unit.name}, never ends; load no more words "
+            "for products than these take"
+        )
     rests = max(core.over + 1, *(reader.rests for reader in core.readers))
-    return CoreSchedule(core.board.start, core.board.end, rests + 2, core.port.waits)
+    last = frozenset(name for name, port in core.ports.items() if port.is_written(rests))
+    return CoreSchedule(core.board.start, core.board.end, rests + 2, core.port.waits, last)
+
+
+def successive_cycles(
+    config: CoreConfig,
+    programs: Sequence[Sequence[Instruction]],
+    bases: Sequence[Sequence[int]],
+    *,
+    memories: Mapping[str, np.ndarray] | None = None,
+    latency: int = 1,
+) -> list[CoreSchedule]:
+    """Return when the instructions of programs start and end that a core runs one after the other.
+
+    They lie one behind the other in their memory, each from a word of memory on, as
+    `hw.core_simulation.run_programs` puts them there.
+
+    Args:
+        bases: the base registers of each. memories, latency: see `program_cycles`.
+    """
+    address, schedules = 0, []
+    written: Collection[str] = ()
+    for program, own in zip(programs, bases, strict=True):
+        schedule = program_cycles(
+            config,
+            program,
+            own,
+            memories=memories,
+            address=address,
+            latency=latency,
+            written=written,
+        )
+        schedules.append(schedule)
+        written = schedule.written
+        words = sum(one.format.words for one in program) * WORD_BITS
+        address += -(-words // config.word_bits) * config.word_bytes
+    return schedules

@@ -20,6 +20,8 @@ class Phase(IntEnum):
     """Streams offer and take."""
     CHOICE = 2
     """All that is offered in this cycle is known, and who shares something gets it."""
+    STEP = 3
+    """All that is taken is known, and a unit that is followed cycle by cycle goes on."""
 
 
 class EventClock:
@@ -33,6 +35,11 @@ class EventClock:
         self.now = 0
         self._events: list[tuple[int, Phase, int, Call]] = []
         self._number = count()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to happen any more."""
+        return not self._events
 
     def at(self, cycle: int, phase: Phase, call: Call) -> None:
         """Let something happen in a cycle from now on; in one phase, what was asked for first."""

@@ -13,6 +13,7 @@ from golden.spec.instruction import Instruction
 from golden.spec.isa import WORD_BITS, Unit
 from hw.event_clock import Call, EventClock, Phase
 from hw.load_timing import ReaderTiming
+from hw.port_timing import PortTiming
 
 QUEUE_DEPTH = 8
 """Instructions that wait in a unit's queue, see `hw.scoreboard`."""
@@ -53,7 +54,8 @@ class FrontTiming:
         self._offered: int | None = None  # from when on the latter is
         self._earliest: int | None = 0  # from when on the decoder takes a word
         self._is_blocked = False
-        self.reader = ReaderTiming(clock, config.general_axi, latency, self._memory_word)
+        port = PortTiming(clock, latency)
+        self.reader = ReaderTiming(clock, config.general_axi, port, self._memory_word)
         self.reader.give(address, -(-sum(self._words) // self._in_word))
 
     def room(self) -> None:

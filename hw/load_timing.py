@@ -1,23 +1,24 @@
 """The timing contracts of a reader in front of its memory, and of a core's loads.
 
-They follow runs, bursts and words as they come; see `hw.event_clock`. A memory takes every address
-at once, gives a burst's first word some cycles later, and then a word per cycle.
+They follow runs, bursts and words as they come; see `hw.event_clock`. For the memory, see
+`hw.port_timing`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from math import prod
 
-from golden.core_memories import numbers_in
+from golden.core_memories import GENERAL, channel, ports_of
 from golden.spec.axi import AxiConfig
 from golden.spec.core import CoreConfig
 from golden.spec.instruction import Instruction
 from golden.spec.isa import ADDRESS_BITS
-from hw.axi_reader import ISSUE_CYCLES
 from hw.event_clock import Call, EventClock, Phase
 from hw.fifo import Fifo
 from hw.load_expander import LOOPS
+from hw.port_timing import PortTiming, ports_of_core
 
 Offer = Callable[[int], None]
 """Says that something is offered from a cycle on."""
@@ -39,113 +40,117 @@ def run_addresses(one: Instruction, bases: Sequence[int]) -> Iterator[int]:
 
 
 class ReaderTiming:
-    """`hw.axi_reader.AxiReader` and its memory.
+    """`hw.axi_reader.AxiReader` at its port.
 
     Args:
-        latency: of the memory, 1 or more.
-        offer: is called for every word when it is known from which cycle on it is offered; then it
-            waits for `take`. Without it, all words are taken at once.
         frees: is called in the cycle in which the last burst of a job begins.
 
     Attributes:
-        rests: the first cycle in which no burst is in flight, of those that have begun.
+        offer: is called in the cycle from which on a word is offered; then that waits for `take`.
+            Without it, who takes the words looks at `offers`.
     """
 
     def __init__(
         self,
         clock: EventClock,
         config: AxiConfig,
-        latency: int,
+        port: PortTiming,
         offer: Offer | None = None,
         frees: Call = lambda: None,
     ) -> None:
-        self._clock, self._config, self._latency = clock, config, latency
-        self._offer, self._frees = offer, frees
+        self._clock, self._config, self._port = clock, config, port
+        self.offer, self._frees = offer, frees
         self._bursts: deque[int] = deque()  # words of each burst of the job that has not begun
-        self._ends: deque[int] = deque(maxlen=config.outstanding)  # when the last bursts' did
-        self._offered: deque[int] = deque()  # words that are not taken
-        self._taken: deque[int] = deque(maxlen=config.buffer_words)  # when the last ones were
-        self._asked_count = self._taken_count = 0
+        # Numbers of the last words of the last bursts.
+        self._lasts: deque[int] = deque(maxlen=config.outstanding)
+        self._taken = 0
         self._waits_for_room = False
         self._stopped = False
-        self.rests = 0
+
+    @property
+    def rests(self) -> int:
+        """The first cycle in which no burst is in flight, of those that have begun."""
+        return self._port.rests
+
+    @property
+    def offers(self) -> bool:
+        """Whether a word is offered in this cycle."""
+        comes = self._port.comes
+        return self._taken < len(comes) and comes[self._taken] + Fifo.cycles() <= self._clock.now
 
     def give(self, address: int, words: int) -> bool:
         """Give a job in this cycle; return whether it is taken."""
         if self._bursts:
             return False
         self._bursts.extend(self._config.bursts(address, words))
-        self._plan()
+        self._plan(self._clock.now + 1)
         return True
 
     def take(self) -> None:
         """Take the word that is offered."""
-        self._offered.popleft()
-        self._taken.append(self._clock.now)
-        self._taken_count += 1
+        self._taken += 1
+        following = self._clock.now + 1
         if self._waits_for_room:
-            self._plan()
-        if self._offered:
-            self._offer_next()
+            self._plan(following)
+        if self.offer:
+            self._await_word(following)
 
     def stop(self) -> None:
         """Begin no further burst."""
         self._stopped = True
 
-    def _plan(self) -> None:
-        """Let the next burst begin when it can."""
-        config = self._config
-        begin = self._clock.now + 1
-        if len(self._ends) == config.outstanding:
-            begin = max(begin, self._ends[0] + 1)
-        # So many words must have been taken in front of it.
-        needed = self._asked_count + self._bursts[0] - config.buffer_words
-        self._waits_for_room = needed > self._taken_count
-        if self._waits_for_room:
-            return
-        if needed > 0:
-            begin = max(begin, self._taken[needed - self._taken_count - 1] + 1)
-        self._clock.at(begin, Phase.LOGIC, self._begin)
+    def _plan(self, earliest: int) -> None:
+        """Let the next burst begin when there is room for its words."""
+        asked = len(self._port.comes)
+        self._waits_for_room = asked + self._bursts[0] - self._taken > self._config.buffer_words
+        if not self._waits_for_room:
+            self._clock.at(earliest, Phase.LOGIC, self._begin)
 
     def _begin(self) -> None:
         if self._stopped:
             return
-        beats = self._bursts.popleft()
-        first = max(self._clock.now + ISSUE_CYCLES - 1 + self._latency, self.rests)
-        self.rests = first + beats
-        self._ends.append(self.rests - 1)
-        self._asked_count += beats
-        offered = range(first + Fifo.cycles(), self.rests + Fifo.cycles())
-        if self._offer is None:
-            self._taken.extend(offered)
-            self._taken_count += beats
-        else:
-            waits = not self._offered
-            self._offered.extend(offered)
-            if waits:
-                self._offer_next()
+        comes, lasts, now = self._port.comes, self._lasts, self._clock.now
+        if len(lasts) == self._config.outstanding and comes[lasts[0]] >= now:
+            self._clock.at(comes[lasts[0]] + 1, Phase.LOGIC, self._begin)
+            return
+        waits = self._taken < len(comes)
+        self._port.read(self._bursts.popleft())
+        lasts.append(len(comes) - 1)
+        if self.offer and not waits:
+            self._await_word(now + 1)
         if self._bursts:
-            self._plan()
+            self._plan(now + 1)
         else:
             self._frees()
 
-    def _offer_next(self) -> None:
-        assert self._offer is not None
-        before = self._taken[-1] if self._taken else -1
-        self._offer(max(self._offered[0], before + 1))
+    def _await_word(self, earliest: int) -> None:
+        """Offer the next word when it has come; that may be put off."""
+        comes = self._port.comes
+        if self._taken < len(comes):
+            cycle = max(earliest, comes[self._taken] + Fifo.cycles())
+            self._clock.at(cycle, Phase.LOGIC, self._offer_word)
+
+    def _offer_word(self) -> None:
+        assert self.offer is not None
+        now = self._clock.now
+        if self.offers:
+            self.offer(now)
+        else:
+            self._await_word(now)
 
 
 class LoadTiming:
     """`hw.load_unit.LoadUnit`: runs, readers, the packer of wide words, and the order of ends.
 
-    Words for the chains are taken as soon as they come.
-
     Args:
-        bases: the base registers. latency: of all memories, 1 or more.
+        bases: the base registers. ports: by their names.
         offer: is called when it is known from which cycle on a word for the vector buffer is
             offered; then it waits for `written`.
         frees: is called in the cycle from which on another instruction is taken.
         ends: is called in the cycle in which an instruction is complete.
+
+    Attributes:
+        general, channels: the readers; the words of the latter wait for who takes them.
     """
 
     def __init__(
@@ -153,19 +158,21 @@ class LoadTiming:
         clock: EventClock,
         config: CoreConfig,
         bases: Sequence[int],
-        latency: int,
+        ports: Mapping[str, PortTiming],
         offer: Offer,
         frees: Call,
         ends: Call,
     ) -> None:
         self._clock, self._bases = clock, bases
         self._offer, self._frees, self._ends = offer, frees, ends
-        general = ReaderTiming(clock, config.general_axi, latency, self._word, self._serve)
+        general = ReaderTiming(clock, config.general_axi, ports[GENERAL], self._word, self._serve)
         self.general = general
         self.channels = [
-            ReaderTiming(clock, config.axi, latency, frees=self._serve)
-            for _ in range(config.chains)
+            ReaderTiming(clock, config.axi, ports[channel(k)], frees=self._serve)
+            for k in range(config.chains)
         ]
+        self._readers = {GENERAL: general}
+        self._readers |= {channel(k): reader for k, reader in enumerate(self.channels)}
         # The present instruction: its runs, and who has not got the one that is offered.
         self._addresses: Iterator[int] = iter(())
         self._left = 0
@@ -187,7 +194,7 @@ class LoadTiming:
         self._addresses = run_addresses(load, self._bases)
         self._left = prod(load[f"count_{level}"] for level in LOOPS)
         self._length = load["length"]
-        self._ports = [self.channels[k] for k in numbers_in(load["channels"])] or [self.general]
+        self._ports = [self._readers[port] for port in ports_of(load)]
         self._kinds.append(self._ports[0] is self.general)
         if self._kinds[-1]:
             self._words.append(self._left * self._length)
@@ -267,6 +274,7 @@ def load_cycles(
         bases: the base registers, in bytes. latency: of the memories, 1 or more.
     """
     clock = EventClock()
+    ports = ports_of_core(clock, config, latency)
     end = 0
 
     def offer(cycle: int) -> None:
@@ -276,7 +284,14 @@ def load_cycles(
         nonlocal end
         end = clock.now
 
-    unit = LoadTiming(clock, config, bases, latency, offer, lambda: None, ends)
+    unit = LoadTiming(clock, config, bases, ports, offer, lambda: None, ends)
+    for reader in unit.channels:
+        reader.offer = partial(_take, clock, reader)
     unit.take(load)
     clock.run()
     return end + 1
+
+
+def _take(clock: EventClock, reader: ReaderTiming, cycle: int) -> None:
+    """Take a word as soon as it is offered."""
+    clock.at(cycle, Phase.CHOICE, reader.take)

@@ -7,19 +7,21 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from random_core_programs import BASES, CONFIG, images
+from random_core_programs import BASES, CONFIG, images, random_runs
 
 from golden.scoreboard import check_tokens
 from golden.spec.control import Status
 from golden.spec.core import CoreConfig
-from golden.spec.errors import ConfigError
-from golden.spec.instruction import instruction, mask_of
-from golden.spec.isa import SystemOperation, Unit
+from golden.spec.errors import ConfigError, ShapeError
+from golden.spec.instruction import decode, instruction, mask_of
+from golden.spec.isa import SystemOperation, Unit, Weights
 from hw.core_simulation import ProgramRun, run_programs
-from hw.core_timing import program_cycles
+from hw.core_timing import program_cycles, successive_cycles
+from hw.event_clock import EventClock, Phase
 from hw.front_timing import IN_FLIGHT, QUEUE_DEPTH
 from hw.load_unit import LoadUnit
 from hw.memory_model import MemoryTiming
+from hw.port_timing import PortTiming
 from hw.random_programs import random_instruction
 from hw.scoreboard import Scoreboard
 
@@ -29,17 +31,11 @@ END = instruction(Unit.SYS, op=SystemOperation.END)
 
 
 class RandomProgram:
-    """Instructions of all units but MV; loads and stores never meet at a port.
-
-    The chains get no more words than there is room for.
-    """
+    """Instructions of all units but MV; the chains get no more words than there is room for."""
 
     def __init__(self, config, seed):
         self.config = config
         self.random = random = np.random.default_rng(seed)
-        self.general = 1 << config.chains  # as a bit of a mask of ports
-        by_general = random.random() < 0.25
-        self.stored = self.general if by_general else int(random.integers(1, self.general))
         self.room = [config.buffer_words] * config.chains
         self.tokens = Counter()
         # Some programs are mostly of one unit; in some, units rarely wait.
@@ -73,32 +69,21 @@ class RandomProgram:
         fields |= {"base": 1, "offset": step * int(self.random.integers(200))}
         return fields, int(np.prod(counts))
 
-    def ports(self, allowed):
-        """Return `channels` of a load or store by some of the ports of a mask, None for none."""
-        named = int(self.random.integers(self.general)) & allowed
-        if allowed & self.general and (not named or self.random.integers(2)):
-            return 0
-        return named or None
-
     def load(self):
         loops, runs = self.loops(self.config.word_bytes, int(self.random.integers(2, 5)))
         length = int(self.random.choice([1, 2, 3, 20, 60]))
         words = length * runs
         roomy = sum(1 << chain for chain, room in enumerate(self.room) if room >= words)
-        channels = self.ports((roomy | self.general) & ~self.stored)
-        if channels is None:
-            return self.sync()
+        channels = roomy & int(self.random.integers(1 << self.config.chains))
+        channels *= int(self.random.integers(2))
         for chain in range(self.config.chains):
             self.room[chain] -= words * (channels >> chain & 1)
         return Unit.LD, {**loops, "length": length, "channels": channels}
 
     def store(self):
-        channels = self.ports(self.stored)
-        if channels is None:
-            return self.sync()
         loops, _ = self.loops(1, 3)
         length = int(self.random.choice([1, 7, 16, 33, 200]))
-        return Unit.ST, {**loops, "length": length, "channels": channels}
+        return Unit.ST, {**loops, "length": length}
 
     def misc(self):
         return Unit.MISC, {"length": int(self.random.choice([1, 1, 2, 24, 36, 400, 500]))}
@@ -119,7 +104,7 @@ def words_after_the_end():
 def single_loads():
     """Return a program of loads; between any two is a SYS that waits for one, and then for none."""
     maker = RandomProgram(CONFIG, 0)
-    maker.stored = maker.general - 1
+    maker.room = [0] * CONFIG.chains  # none but those of the general port
     sys, ld = mask_of(Unit.LD, [Unit.SYS]), mask_of(Unit.SYS, [Unit.LD])
     program = []
     for number in range(20):
@@ -129,9 +114,42 @@ def single_loads():
     return [*program, END]
 
 
+def words_that_come_late():
+    """Return a program in which a chain's last word comes when its product is complete.
+
+    It is one of those that make the chains' streams equally long. The next product waits for it.
+    """
+    matrix = images(CONFIG, 0)[1][2]
+    count, place = matrix.load["length"], matrix.load["offset"]
+    misc, mv = mask_of(Unit.LD, [Unit.MISC]), mask_of(Unit.SYS, [Unit.MV])
+    product = instruction(Unit.MV, release=mask_of(Unit.MV, [Unit.SYS]), **matrix.product)
+    return [
+        instruction(Unit.LD, channels=3, length=count, offset=place),
+        instruction(Unit.LD, channels=4, length=count - 1, offset=place),
+        instruction(Unit.MISC, length=500, release=mask_of(Unit.MISC, [Unit.LD])),
+        instruction(Unit.LD, channels=4, offset=place + (count - 1) * CONFIG.word_bytes, wait=misc),
+        product,
+        instruction(Unit.LD, channels=7, length=count, offset=place),
+        product,
+        instruction(Unit.SYS, wait=mv),
+        instruction(Unit.SYS, op=SystemOperation.END, wait=mv),
+    ]
+
+
+def writes_before_reads():
+    """Return programs of which the first one's last word is written, and the next one's first one.
+
+    A word that was asked for is the next one in the second program, though it comes much later.
+    """
+    sys, st = mask_of(Unit.ST, [Unit.SYS]), mask_of(Unit.SYS, [Unit.ST])
+    store = instruction(Unit.ST, channels=2, base=1, length=40, release=sys)
+    end = instruction(Unit.SYS, op=SystemOperation.END, wait=st)
+    return [[store, end], [instruction(Unit.LD, channels=2, length=20), store, end]]
+
+
 def run(config, programs, latency):
     """Return of each program its state, and starts and ends in Verilator, in its order."""
-    memories = {name: np.zeros_like(image) for name, image in images(config, 0)[0].items()}
+    memories, _ = images(config, 0)
     runs = [ProgramRun([w for one in program for w in one.encode()], BASES) for program in programs]
     timing = dict.fromkeys(["program", *memories], MemoryTiming(latency))
     result = run_programs(config, runs, memories, timing=timing, most_cycles=100_000)
@@ -147,13 +165,10 @@ def run(config, programs, latency):
 
 
 def contracts(config, programs, latency):
-    """Return the schedule of each program, where `run` puts it into its memory."""
-    address, found = 0, []
-    for program in programs:
-        found.append(program_cycles(config, program, ALL_BASES, address=address, latency=latency))
-        words = sum(one.format.words for one in program)
-        address += -(-4 * words // config.word_bytes) * config.word_bytes
-    return found
+    """Return the schedule of each program."""
+    memories, _ = images(config, 0)
+    bases = [ALL_BASES for _ in programs]
+    return successive_cycles(config, programs, bases, memories=memories, latency=latency)
 
 
 def is_as_scheduled(found, schedule):
@@ -177,15 +192,24 @@ def check(config, programs, latency):
 
 
 def random_programs(config, seed, counts):
+    """Return programs without products, of so many instructions each."""
     return [
         RandomProgram(config, (seed, number)).instructions(count)
         for number, count in enumerate(counts)
     ]
 
 
+def programs_with_products(config, seed, programs, count):
+    """Return programs of all units; their loads are longer than the queues of the chains."""
+    _, matrices = images(config, 0)
+    return [list(decode(run.words)) for run in random_runs(config, matrices, seed, programs, count)]
+
+
 @pytest.mark.parametrize("latency", [1, 40])
 def test_every_instruction_starts_and_ends_in_the_cycle_of_the_contract(latency):
     programs = random_programs(CONFIG, latency, [60] * 6 + [5] * 16)
+    programs += programs_with_products(CONFIG, latency, 6, 60)
+    programs += [words_that_come_late(), *writes_before_reads()]
     loads = single_loads()
     found, schedules = check(CONFIG, [*programs, *words_after_the_end(), loads], latency)
     assert sum(schedule.waits for schedule in schedules) > 50
@@ -197,13 +221,15 @@ def test_every_instruction_starts_and_ends_in_the_cycle_of_the_contract(latency)
 @pytest.mark.full
 @pytest.mark.parametrize("latency", range(2, 22))
 def test_more_programs(latency):
-    check(CONFIG, random_programs(CONFIG, latency, [100] * 4 + [10] * 10), latency)
+    programs = random_programs(CONFIG, latency, [100] * 4 + [10] * 10)
+    check(CONFIG, [*programs, *programs_with_products(CONFIG, latency, 6, 100)], latency)
 
 
 @pytest.mark.full
 def test_a_core_with_wider_words():
     config = CoreConfig(chains=2, m=16, strips=4, vector_depth=256, activation_depth=64)
-    check(config, random_programs(config, 0, [100] * 4 + [10] * 10), 1)
+    programs = random_programs(config, 0, [100] * 4 + [10] * 10)
+    check(config, [*programs, *programs_with_products(config, 0, 3, 100)], 1)
 
 
 def test_the_depths_are_those_of_the_scoreboard():
@@ -220,8 +246,18 @@ def test_the_depths_are_those_of_the_scoreboard():
             "the program has an MM, which no core executes yet; use MV",
         ),
         (
-            [instruction(Unit.MV), END],
-            "the program has an MV; say with `products` how long it takes",
+            [instruction(Unit.LD, channels=7, length=9), instruction(Unit.MV, words=10), END],
+            "an MV takes 10 words of channel 0, and 9 are left of what the program loads; load as "
+            "many as its products take",
+        ),
+        (
+            [instruction(Unit.LD, channels=7, length=9), instruction(Unit.MV, words=9), END],
+            "the program has an MV of packed weights and there is no memory of channel_0; give "
+            "those of all channels",
+        ),
+        (
+            [instruction(Unit.LD, channels=2, length=100, count_1=3), END],
+            "instruction 0, LD, never ends; load no more words for products than these take",
         ),
     ],
 )
@@ -230,13 +266,30 @@ def test_programs_that_are_refused(program, message):
         program_cycles(CONFIG, program)
 
 
-def test_products_take_the_cycles_that_the_caller_gives():
-    """Two of them one after the other, and what waits for the second."""
-    product = instruction(Unit.MV, release=mask_of(Unit.MV, [Unit.SYS]))
-    end = {"op": SystemOperation.END, "wait": mask_of(Unit.SYS, [Unit.MV])}
-    sync = {"op": SystemOperation.SYNC, "wait": mask_of(Unit.SYS, [Unit.MV])}
-    program = [product, product, instruction(Unit.SYS, **sync), instruction(Unit.SYS, **end)]
-    found = program_cycles(CONFIG, program, products=lambda _: 100)
-    first = found.start[0]
-    assert found.start == [first, first + 101, first + 101, first + 202]
-    assert found.end == [first + 100, first + 201, first + 102, first + 203]
+PLAIN = {"weights": Weights.RAW, "columns": 2, "group": 2, "words": 16, "strips": 6, "channels": 2}
+"""A product with plain words of one chain."""
+
+
+def test_a_product_whose_words_wait_for_its_end_is_refused():
+    program = [
+        instruction(Unit.LD, channels=2, length=15),
+        instruction(Unit.MV, release=mask_of(Unit.MV, [Unit.LD]), **PLAIN),
+        instruction(Unit.LD, channels=2, wait=mask_of(Unit.LD, [Unit.MV])),
+        END,
+    ]
+    with pytest.raises(ShapeError, match=r"^the job stops with 2 of its 6 strips to come; words"):
+        program_cycles(CONFIG, program)
+
+
+def test_a_memory_gives_its_next_word_to_who_waited_for_it():
+    """Words read from a port every cycle, and words that are offered to be written there."""
+    clock = EventClock()
+    port, written = PortTiming(clock, 3), []
+    clock.at(0, Phase.LOGIC, lambda: port.read(6))
+    port.write(2, 4, lambda: written.append(clock.now))
+    clock.run()
+    # It was read first, in cycle 4: up to there a second word to be written waits.
+    assert written == [2, 4, 6, 8]
+    assert port.comes.tolist() == [4, 6, 8, 10, 11, 12]
+    assert [port.is_written(cycle) for cycle in (8, 9, 10)] == [True, True, False]
+    assert PortTiming(clock, 3, is_written=True).is_written(8)

@@ -8,6 +8,7 @@ from hw.axi_reader import AxiReader
 from hw.event_clock import EventClock, Phase
 from hw.fifo import Fifo
 from hw.load_timing import ReaderTiming
+from hw.port_timing import PortTiming
 
 CONFIGS = [
     AxiConfig(burst_beats=4, outstanding=2, buffer_words=64),
@@ -16,8 +17,8 @@ CONFIGS = [
 ]
 
 
-def cycles(config, jobs, latency, is_taken_by_us):
-    """Return the cycles of jobs as `AxiReader.cycles` does, with words taken by us or by itself."""
+def cycles(config, jobs, latency):
+    """Return the cycles of jobs as `AxiReader.cycles` does."""
     clock, left = EventClock(), list(jobs)
 
     def give():
@@ -27,16 +28,15 @@ def cycles(config, jobs, latency, is_taken_by_us):
     def offer(cycle):
         clock.at(cycle, Phase.CHOICE, reader.take)
 
-    reader = ReaderTiming(clock, config, latency, offer if is_taken_by_us else None, give)
+    reader = ReaderTiming(clock, config, PortTiming(clock, latency), offer, give)
     give()
     clock.run()
     assert not left
     return reader.rests + Fifo.cycles()
 
 
-@pytest.mark.parametrize("is_taken_by_us", [False, True])
 @pytest.mark.parametrize("config", CONFIGS, ids=("few bursts", "few words", "default"))
-def test_a_readers_cycles(config, is_taken_by_us):
+def test_a_readers_cycles(config):
     random = np.random.default_rng(0)
     for latency in (1, 2, 7, 100):
         for most in (1, 10, 300):
@@ -44,5 +44,4 @@ def test_a_readers_cycles(config, is_taken_by_us):
                 (config.word_bytes * int(random.integers(1000)), int(random.integers(1, most + 1)))
                 for _ in range(20)
             ]
-            found = cycles(config, jobs, latency, is_taken_by_us)
-            assert found == AxiReader.cycles(config, jobs, latency)
+            assert cycles(config, jobs, latency) == AxiReader.cycles(config, jobs, latency)

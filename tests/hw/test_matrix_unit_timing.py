@@ -24,7 +24,7 @@ from golden.spec.errors import ShapeError
 from golden.spec.instruction import instruction
 from golden.spec.isa import Unit, Weights
 from golden.spec.matrix_engine import MatrixEngineConfig
-from hw import matrix_unit_timing
+from hw import matrix_job_timing
 from hw.activation_buffer import JOB_CYCLES
 from hw.activation_reader import ActivationReader
 from hw.chain_feed import ChainFeed
@@ -163,7 +163,7 @@ def test_the_depth_of_every_queue_is_seen(field):
 
 @pytest.mark.parametrize("name", ["SCALE_DEPTH", "COLUMNS"])
 def test_other_sizes_are_seen(name, monkeypatch):
-    monkeypatch.setattr(matrix_unit_timing, name, getattr(matrix_unit_timing, name) + 1)
+    monkeypatch.setattr(matrix_job_timing, name, getattr(matrix_job_timing, name) + 1)
     assert is_seen()
 
 
