@@ -8,6 +8,7 @@ interpreter at every word that is written, on the chip and off it.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from golden.accelerator_interpreter import Accelerator
 from golden.core_effects import Effect
 from golden.spec.control import Status
 from golden.spec.instruction import Instruction
-from golden.spec.isa import BASES, Unit
+from golden.spec.isa import BASES, WORD_BITS, Unit
 from golden.transformer import Cache, IntegerTransformer
 from hls_gen.compiler import Compiled
 from hls_gen.layer_program import layer_ends
@@ -27,6 +28,7 @@ from hls_gen.program import Program
 from hw import cosim
 from hw.core_monitor import InstructionTimes, instruction_times
 from hw.core_simulation import CoreResult, ProgramRun, mismatches, run_accelerator
+from hw.core_timing import program_cycles
 from hw.memory_model import MemoryTiming
 from hw.weight_stream_reader import read_weight_stream
 
@@ -46,7 +48,7 @@ class TokenRun:
 
     Attributes:
         token, position: what they were given.
-        program: of the first core, as are all times and counters.
+        program: of the first core, as are all times and counters. address: where it lay.
         cycles: of its program. layer_cycles: from the end of one layer to that of the next.
         counters: of the control registers, by name.
         times: when its instructions ran.
@@ -58,6 +60,7 @@ class TokenRun:
     token: int
     position: int
     program: Program
+    address: int
     cycles: int
     layer_cycles: list[int]
     counters: dict[str, int]
@@ -128,6 +131,21 @@ class ModelRunner:
                 self.differences.append(f"logits behind token {len(self.runs) - 1}")
             given = [tokens[-1]]
         return ModelRun(tokens, golden_tokens, self.runs, self.differences)
+
+    def contract_cycles(self, latency: int) -> int:
+        """Return what the timing contract says of the last token that one core read.
+
+        It holds for memories of one word per cycle and `latency` cycles from address to word.
+        """
+        last = self.runs[-1]
+        return program_cycles(
+            self.config,
+            last.program.instructions,
+            self.compiled.bases(last.token),
+            memories=self.compiled.images,
+            address=last.address,
+            latency=latency,
+        ).cycles
 
     def read(self, tokens: list[int], *, head: bool = True) -> tuple[torch.Tensor, np.ndarray]:
         """Give tokens to all three.
@@ -237,6 +255,8 @@ class ModelRunner:
             results[0].log, [together[0].instructions for together in programs]
         )
         loaded = 0
+        sizes = [self._program_bytes(together[0]) for together in programs]
+        addresses = [0, *accumulate(sizes)]  # one lies behind the other
         for k, (token, together) in enumerate(zip(tokens, programs, strict=True)):
             counters, program = results[0].states[k], together[0]
             ends = times[k].end_of(Unit.MISC, layer_ends(self.compiled.plan, program))
@@ -250,6 +270,7 @@ class ModelRunner:
                     token,
                     first + k,
                     program,
+                    addresses[k],
                     counters["CYCLES"],
                     np.diff([begin, *ends]).tolist(),
                     counters,
@@ -270,6 +291,11 @@ class ModelRunner:
                 f"from token {first} on, the memories gave {read * self.config.word_bytes} bytes; "
                 f"the programs load {loaded}"
             )
+
+    def _program_bytes(self, program: Program) -> int:
+        """Return the bytes of the whole words of memory that a program takes."""
+        bits = sum(one.format.words for one in program.instructions) * WORD_BITS
+        return -(-bits // self.config.word_bits) * self.config.word_bytes
 
     def _channel_words(self, program: Program) -> list[int]:
         loads = [one for one in program.instructions if one.unit is Unit.LD]

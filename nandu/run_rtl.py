@@ -84,12 +84,15 @@ class Result:
 
     Attributes:
         prompt: tokens that went in. text: what the tokens that came out say.
+        contract_cycles: of the last token, where the contract holds: of one core, and memories
+            that give a word in every cycle.
         seconds: of each stage.
     """
 
     run: ModelRun
     prompt: list[int]
     text: str
+    contract_cycles: int | None
     seconds: dict[str, float]
 
 
@@ -152,10 +155,14 @@ def run(options: Options, stages: Stages) -> Result:
             transformer, compiled, timing=timing, waves=options.waves, progress=progress
         )
         result = runner.generate(prompt, options.tokens)
+    contract = None
+    if options.config.cores == 1 and options.timing.words_per_cycle == 1:
+        with stages.stage("Hold it against the timing contract"):
+            contract = runner.contract_cycles(options.timing.latency)
     if options.timeline:
         write_timeline(options.timeline, result.runs[-1])
     text = str(model.tokenizer.decode(result.tokens))
-    return Result(result, prompt, text, stages.seconds)
+    return Result(result, prompt, text, contract, stages.seconds)
 
 
 def _file(model: str) -> Path:
@@ -221,7 +228,9 @@ def record(options: Options, result: Result) -> dict[str, object]:
     cycles, config = last.cycles, options.config
     possible = float(cycles * options.timing.words_per_cycle)
     return {
-        "passed": not run.differences and run.tokens == run.golden_tokens,
+        "passed": not run.differences
+        and run.tokens == run.golden_tokens
+        and result.contract_cycles in (None, cycles),
         "differences": run.differences[:10],
         "tokens": run.tokens,
         "golden_tokens": run.golden_tokens,
@@ -229,6 +238,7 @@ def record(options: Options, result: Result) -> dict[str, object]:
         "prompt_tokens": len(result.prompt),
         "multipliers": config.cores * config.engine.lanes,
         "cycles": cycles,
+        "contract_cycles": result.contract_cycles,
         "cycles_of_all": sum(one.cycles for one in run.runs),
         "cycles_per_layer": last.layer_cycles,
         "stalls": stalls(last.counters),

@@ -30,6 +30,7 @@ def test_a_tiny_model_gives_its_tokens(fields):
     result = runner.generate([3, 7, 1], 2)
     assert result.differences == []
     assert result.tokens == result.golden_tokens
+    assert runner.contract_cycles(latency=1) == result.runs[-1].cycles
     assert len(result.runs) == 4  # the last token that it gives is not read
     for run in result.runs:
         assert len(run.layer_cycles) == fields["layers"]
@@ -60,4 +61,5 @@ def test_a_layer_of_a_language_model_is_exact():
     tokens = language_model.tokens("The capital of")[0].tolist()
     runner.read(tokens, head=False)
     assert runner.differences == []
-    assert len(runner.runs) == len(tokens)
+    assert [run.token for run in runner.runs] == tokens
+    assert runner.contract_cycles(latency=1) == runner.runs[-1].cycles
