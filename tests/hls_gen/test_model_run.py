@@ -1,7 +1,6 @@
 """Compiled models on the RTL of a core: every word against interpreter and transformer."""
 
 import pytest
-from random_core_programs import CONFIG
 from tiny_models import tiny_model
 
 from golden import perplexity
@@ -12,6 +11,9 @@ from golden.spec.core import CoreConfig
 from golden.transformer_quantise import quantise_transformer
 from hls_gen.compiler import compile_model
 from hls_gen.model_run import ModelRunner
+
+CONFIG = CoreConfig(chains=3, m=8, strips=4, vector_depth=256, activation_depth=64, buffer_words=64)
+"""That of tests/hw/test_core.py: they share a simulator."""
 
 MOVED = {"norms_and_rotations", "embedding", "logits", "weights", "kv_cache"}
 

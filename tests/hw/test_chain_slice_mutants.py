@@ -120,6 +120,7 @@ SPLITTER_EQUIVALENT = {
 }
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_the_splitter(tmp_path):
     mutants = mutate(emit(OnePort, LaneSplitter, CONFIG), FAULTS, seed=1)
     words, expected = splitter_case()

@@ -12,10 +12,8 @@ from golden.scoreboard import MAX_TOKENS
 from golden.spec.control import Status
 from golden.spec.instruction import instruction, mask_of
 from golden.spec.isa import ErrorCode, SystemOperation, Unit, Weights
-from hw import cosim
 from hw.core import Core
 from hw.core_simulation import LEAST_CAPACITY, ProgramRun, mismatches, port_names, run_programs
-from hw.emit import emit
 from hw.memory_model import MemoryTiming
 
 SLOW = MemoryTiming(latency=30, extra_latency=20, words_per_cycle=Fraction(1, 2), seed=7)
@@ -168,7 +166,3 @@ def test_a_program_that_cannot_be_fetched():
     (state,) = result.states
     assert (state["STATUS"], state["ERROR_CODE"]) == (FAILED, ErrorCode.READ_ERROR)
     assert state["ERROR_PC"] == there
-
-
-def test_the_verilog_is_clean():
-    assert cosim.lint(emit(Core, CONFIG)) == []

@@ -81,6 +81,7 @@ EQUIVALENT = {
 }
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_that_is_not_equivalent():
     mutants = mutate(emit(Fifo, 13, 5), 100, seed=1)
     assert unexplained(survivors(mutants, trials(13, 5)), EQUIVALENT) == []

@@ -158,6 +158,7 @@ EQUIVALENT = {
 }
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_200_that_is_not_equivalent(design):
     mutants = mutate(design, 200, seed=1)
     trials = []

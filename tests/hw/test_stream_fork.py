@@ -87,6 +87,7 @@ EQUIVALENT = {
 }
 
 
+@pytest.mark.full
 def test_the_bench_kills_every_mutant_of_200_that_is_not_equivalent():
     described, arrays = cases(width=8)
     survivors = surviving(emit(StreamFork, COUNT, 8), BENCH, zip(described, arrays, strict=True))
