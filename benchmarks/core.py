@@ -11,7 +11,7 @@ from golden.language_model import load, smollm2_file
 from golden.spec.core import CoreConfig
 from hls_gen.compiler import compile_model
 from hls_gen.model_run import ModelRunner, TokenRun
-from hw.core_simulation import port_names
+from hw.core_ports import port_names
 from hw.memory_model import MemoryTiming
 from nandu.run_rtl import integer_model, keep_layers
 

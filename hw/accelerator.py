@@ -12,7 +12,8 @@ from golden.spec.core import CoreConfig
 from hw.axi_lite import axi_lite_ports
 from hw.barrier import Barrier
 from hw.core import Core
-from hw.core_units import connect, core_name, memory_ports
+from hw.core_ports import memory_ports
+from hw.core_units import connect, core_name
 from hw.emit import add
 
 

@@ -11,7 +11,8 @@ from golden.spec.core import CoreConfig
 from golden.spec.isa import ErrorCode
 from hw.axi_lite import axi_lite_ports
 from hw.control_registers import ControlRegisters
-from hw.core_units import CoreUnits, connect, core_name, memory_ports
+from hw.core_ports import memory_ports
+from hw.core_units import CoreUnits, connect, core_name
 from hw.emit import add
 from hw.load_unit import vector_write_layout
 

@@ -18,6 +18,7 @@ from hw import cosim
 from hw.accelerator import Accelerator, core_prefix
 from hw.core import Core
 from hw.core_monitor import CoreLog, Writes, read_log, with_monitors
+from hw.core_ports import PROGRAM, port_names, prefix
 from hw.emit import Design, emit
 from hw.memory_model import (
     ChannelCounts,
@@ -69,11 +70,6 @@ class CoreResult:
     log: CoreLog
     memories: dict[str, np.ndarray]
     counts: dict[str, ChannelCounts]
-
-
-def port_names(config: CoreConfig) -> list[str]:
-    """Return the names of a core's memory ports, "program" first."""
-    return ["program", "general", *(f"channel_{k}" for k in range(config.chains))]
 
 
 def run_programs(
@@ -165,7 +161,7 @@ class _CoreJob:
 
     def port(self, name: str) -> str:
         """Return the prefix of a port's signals."""
-        return f"{self.prefix}m_axi_{name}"
+        return self.prefix + prefix(name)
 
 
 def _simulate(
@@ -270,7 +266,7 @@ def _contents(
     for run in runs:
         data = np.array(run.words, "<u4").view(np.uint8)
         parts.append(np.pad(data, (0, -len(data) % config.word_bytes)))
-    return {"program": np.concatenate(parts), **images}
+    return {PROGRAM: np.concatenate(parts), **images}
 
 
 def _bench_job(config: CoreConfig, jobs: Sequence[_CoreJob], most_cycles: int) -> dict[str, object]:

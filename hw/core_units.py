@@ -18,16 +18,18 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.core_memories import GENERAL, channel
 from golden.spec.core import CoreConfig
 from golden.spec.isa import ADDRESS_BITS, BASES, WORD_BITS, ErrorCode, Unit
 from hw.axi import AxiError, connect_ports, read_ports, write_ports
 from hw.axi_reader import AxiReader
+from hw.core_ports import PROGRAM, memory_ports, prefix
 from hw.emit import add
 from hw.function_unit import FunctionUnit
 from hw.instruction_decoder import InstructionDecoder
 from hw.instruction_fetch import InstructionFetch, program_layout
 from hw.isa import error_layout, port_name
-from hw.load_unit import GENERAL, LoadUnit, channel_prefix, vector_write_layout
+from hw.load_unit import LoadUnit, vector_write_layout
 from hw.product_unit import ProductUnit
 from hw.scoreboard import Scoreboard
 from hw.sfu_layouts import byte_layout
@@ -37,18 +39,6 @@ from hw.stream_merge import StreamMerge
 from hw.system_unit import SystemUnit
 from hw.vector_unit import vector_word_layout
 from hw.word_memory import WordMemory
-
-PROGRAM = "m_axi_program"
-
-
-def memory_ports(config: CoreConfig) -> dict[str, wiring.Member]:
-    """Return the AXI4 ports of a core by name: program, general port, and channels."""
-    ports = read_ports(config.general_axi, PROGRAM) | read_ports(config.general_axi, GENERAL)
-    ports |= write_ports(config.write_axi, GENERAL)
-    for channel in range(config.chains):
-        prefix = channel_prefix(channel)
-        ports |= read_ports(config.axi, prefix) | write_ports(config.write_axi, prefix)
-    return ports
 
 
 def core_name(config: CoreConfig) -> str:
@@ -77,7 +67,7 @@ class CoreUnits(wiring.Component):
         arrived: the program is at a barrier. released: it may go on.
         i_strips: streams of `hw.load_unit.vector_write_layout`: strips of the other cores.
         o_strips: the same, of this core, for each of the others.
-        m_axi_*: see `memory_ports`.
+        m_axi_*: see `hw.core_ports`.
     """
 
     def __init__(self, config: CoreConfig, others: int = 0) -> None:
@@ -110,7 +100,7 @@ class CoreUnits(wiring.Component):
         m = Module()
         c = self.config
         reader = add(m, platform, "program", AxiReader, c.general_axi)
-        connect_ports(m, c.general_axi, read_ports, self, PROGRAM, reader)
+        connect_ports(m, c.general_axi, read_ports, self, prefix(PROGRAM), reader)
         decoder, scoreboard, program_error = self._front(m, platform, reader)
         load = add(m, platform, "load", LoadUnit, c)
         store = add(m, platform, "store", StoreUnit, c)
@@ -194,11 +184,11 @@ class CoreUnits(wiring.Component):
         """Both halves of the general port and of each channel, and the base registers."""
         config = self.config
         m.d.comb += [load.bases.eq(self.bases), store.bases.eq(self.bases)]
-        prefixes = [(GENERAL, config.general_axi)]
-        prefixes += [(channel_prefix(k), config.axi) for k in range(config.chains)]
-        for prefix, axi in prefixes:
-            lead_ports(m, read_ports(axi, prefix), self, load)
-            lead_ports(m, write_ports(config.write_axi, prefix), self, store)
+        ports = [(GENERAL, config.general_axi)]
+        ports += [(channel(k), config.axi) for k in range(config.chains)]
+        for name, axi in ports:
+            lead_ports(m, read_ports(axi, prefix(name)), self, load)
+            lead_ports(m, write_ports(config.write_axi, prefix(name)), self, store)
 
     def _memories(
         self, m: Module, platform: object, load: Any, store: Any, product: Any, functions: Any

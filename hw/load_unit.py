@@ -6,11 +6,13 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.core_memories import GENERAL, channel
 from golden.spec.core import CoreConfig
 from golden.spec.isa import ADDRESS_BITS, BASES, ErrorCode, Unit
 from golden.spec.special_function_unit import SLOT_BITS, WIDE_BITS
 from hw.axi import AxiError, connect_ports, read_ports
 from hw.axi_reader import AxiReader
+from hw.core_ports import prefix
 from hw.emit import add
 from hw.fifo import Fifo
 from hw.isa import error_layout, instruction_layout
@@ -19,18 +21,11 @@ from hw.load_timing import load_cycles
 from hw.vector_unit import vector_word_layout
 from hw.word_mover import address_bits, write_layout
 
-GENERAL = "m_axi_general"
-
 IN_FLIGHT = 4
 """Instructions that have begun and not ended."""
 
 RUNS = 16
 """Runs of the general port that are asked for and have not come."""
-
-
-def channel_prefix(channel: int) -> str:
-    """Return the prefix of a channel's port names."""
-    return f"m_axi_channel_{channel}"
 
 
 def vector_write_layout(config: CoreConfig) -> data.StructLayout:
@@ -60,9 +55,9 @@ class LoadUnit(wiring.Component):
 
     def __init__(self, config: CoreConfig) -> None:
         self.config = config
-        ports: dict[str, wiring.Member] = read_ports(config.general_axi, GENERAL)
-        for channel in range(config.chains):
-            ports |= read_ports(config.axi, channel_prefix(channel))
+        ports: dict[str, wiring.Member] = read_ports(config.general_axi, prefix(GENERAL))
+        for number in range(config.chains):
+            ports |= read_ports(config.axi, prefix(channel(number)))
         super().__init__(
             {
                 "i": In(stream.Signature(instruction_layout(Unit.LD))),
@@ -109,9 +104,9 @@ class LoadUnit(wiring.Component):
                 for k in range(config.chains)
             ),
         ]
-        connect_ports(m, config.general_axi, read_ports, self, GENERAL, readers[0])
+        connect_ports(m, config.general_axi, read_ports, self, prefix(GENERAL), readers[0])
         for k, reader in enumerate(readers[1:]):
-            connect_ports(m, config.axi, read_ports, self, channel_prefix(k), reader)
+            connect_ports(m, config.axi, read_ports, self, prefix(channel(k)), reader)
             self._lead(m, expander.o[k], reader, pc)
             m.d.comb += [
                 self.o[k].payload.eq(reader.o.payload.data),

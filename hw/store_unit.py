@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.core_memories import GENERAL, channel
 from golden.spec.core import CoreConfig
 from golden.spec.isa import ADDRESS_BITS, BASES, ErrorCode, Memory, Unit
 from golden.spec.special_function_unit import SLOT_BITS
@@ -11,16 +12,15 @@ from hw.activation_reader import column_layout
 from hw.axi import AxiError, name_part, write_ports
 from hw.axi_writer import AxiWriter
 from hw.byte_cutter import LENGTH_BITS, ByteCutter
+from hw.core_ports import prefix
 from hw.emit import add
 from hw.fifo import Fifo
 from hw.isa import error_layout, instruction_layout
 from hw.load_expander import StridedRuns, strided_run_layout, strides_layout
 from hw.store_timing import store_cycles
 from hw.vector_unit import vector_word_layout
-from hw.word_mover import WordReader, address_bits
-
-GENERAL = "m_axi_general"
-"""Prefix of the general port's signals."""
+from hw.word_memory import read_signature
+from hw.word_mover import WordReader
 
 JOBS = 2
 """Jobs in the queue between runs and writer: as many runs as the cutter has at work."""
@@ -28,7 +28,7 @@ JOBS = 2
 
 def port_prefixes(config: CoreConfig) -> list[str]:
     """Return the prefixes of the ports' signals: those of all channels, and the general port's."""
-    return [*(f"m_axi_channel_{k}" for k in range(config.chains)), GENERAL]
+    return [prefix(name) for name in (*map(channel, range(config.chains)), GENERAL)]
 
 
 class StoreUnit(wiring.Component):
@@ -59,16 +59,16 @@ class StoreUnit(wiring.Component):
         self.config = config
         self.prefixes = port_prefixes(config)
         ports: dict[str, wiring.Member] = {}
-        for prefix in self.prefixes:
-            ports |= write_ports(config.write_axi, prefix)
+        for begin in self.prefixes:
+            ports |= write_ports(config.write_axi, begin)
         vector_bits = vector_word_layout(config.functions).size
         super().__init__(
             {
                 "i": In(stream.Signature(instruction_layout(Unit.ST))),
                 "bases": In(data.ArrayLayout(unsigned(ADDRESS_BITS), BASES)),
-                "vector": Out(_read_port(vector_bits, config.vector_depth)),
+                "vector": Out(read_signature(vector_bits, config.vector_depth)),
                 "activation": Out(
-                    _read_port(column_layout(config.engine).size, config.activation_depth)
+                    read_signature(column_layout(config.engine).size, config.activation_depth)
                 ),
                 "complete": Out(1),
                 "stop": In(1),
@@ -230,17 +230,11 @@ class StoreUnit(wiring.Component):
         """
         for name, member in write_ports(self.config.write_axi, "").items():
             theirs = getattr(writer, f"m_axi{name}")
-            for at, prefix in zip(here, self.prefixes, strict=True):
-                ours = getattr(self, f"{prefix}{name}")
+            for at, begin in zip(here, self.prefixes, strict=True):
+                ours = getattr(self, f"{begin}{name}")
                 if member.flow is Out:
                     is_valid = name.endswith("valid")
                     m.d.comb += ours.eq(theirs & at if is_valid else theirs)
                 else:
                     with m.If(at):
                         m.d.comb += theirs.eq(ours)
-
-
-def _read_port(width: int, depth: int) -> wiring.Signature:
-    return wiring.Signature(
-        {"enable": Out(1), "address": Out(address_bits(depth)), "word": In(width)}
-    )

@@ -16,7 +16,7 @@ from golden.transformer import IntegerTransformer
 from golden.transformer_quantise import quantise_transformer
 from hls_gen.compiler import Compiled, compile_model
 from hls_gen.model_run import ModelRun, ModelRunner
-from hw.core_simulation import port_names
+from hw.core_ports import port_names
 from hw.cosim import check_tools
 from hw.memory_model import MemoryTiming
 from nandu.blocks import with_settings

@@ -11,7 +11,8 @@ from golden.spec.core import CoreConfig
 from golden.spec.isa import Memory, Unit, Weights
 from golden.spec.special_function_unit import Byte
 from hls_gen.schedule import Region, Schedule, Space
-from hw.core_simulation import ProgramRun, port_names
+from hw.core_ports import port_names
+from hw.core_simulation import ProgramRun
 from hw.random_matrices import random_matrix
 from hw.sfu_cases import random_cases
 from hw.weight_stream import equally_long, weight_stream

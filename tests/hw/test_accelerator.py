@@ -19,7 +19,8 @@ from golden.spec.instruction import instruction
 from golden.spec.isa import SystemOperation, Unit
 from hw import cosim
 from hw.accelerator import Accelerator
-from hw.core_simulation import ProgramRun, mismatches, port_names, run_accelerator
+from hw.core_ports import port_names
+from hw.core_simulation import ProgramRun, mismatches, run_accelerator
 from hw.emit import emit
 from hw.memory_model import MemoryTiming
 

@@ -13,7 +13,8 @@ from golden.spec.control import Status
 from golden.spec.instruction import instruction, mask_of
 from golden.spec.isa import ErrorCode, SystemOperation, Unit, Weights
 from hw.core import Core
-from hw.core_simulation import LEAST_CAPACITY, ProgramRun, mismatches, port_names, run_programs
+from hw.core_ports import port_names
+from hw.core_simulation import LEAST_CAPACITY, ProgramRun, mismatches, run_programs
 from hw.memory_model import MemoryTiming
 
 SLOW = MemoryTiming(latency=30, extra_latency=20, words_per_cycle=Fraction(1, 2), seed=7)
