@@ -18,7 +18,9 @@ def one_line(error):
     return lines[0].removeprefix("error: ")
 
 
-@pytest.mark.parametrize("command", ["demo", "doctor", "list", "generate", "verify", "synth", "run-rtl"])
+@pytest.mark.parametrize(
+    "command", ["demo", "doctor", "list", "generate", "verify", "synth", "run-rtl"]
+)
 def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(command, "--help")
     assert status == 0
