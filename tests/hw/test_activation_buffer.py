@@ -125,7 +125,10 @@ def test_the_sums_never_overflow():
 # What follows breaks something on purpose: each must be seen.
 
 
-@pytest.mark.parametrize("array", ["jobs", "inputs", "outputs", "offsets"])
+@pytest.mark.parametrize(
+    "array",
+    ["jobs", *(pytest.param(a, marks=pytest.mark.full) for a in ("inputs", "outputs", "offsets"))],
+)
 def test_a_flipped_bit_is_seen(designs, array):
     passed, _ = run(designs[CONFIG], [flip_a_bit(a_case(CONFIG, [(3, 2, 2), (2, 1, 1)]), array)])
     assert not passed

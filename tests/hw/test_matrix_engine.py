@@ -301,7 +301,9 @@ def test_cases_of_one_configuration_are_needed(configs):
         run_cases(cases)
 
 
-@pytest.mark.parametrize("config", [CONFIG, *CONFIGS], ids=str)
+@pytest.mark.parametrize(
+    "config", [CONFIG, *(pytest.param(c, marks=pytest.mark.full) for c in CONFIGS)], ids=str
+)
 @pytest.mark.parametrize("target", ["generic", "ultrascale+", "ecp5"])
 def test_the_verilog_is_clean(config, target):
     assert cosim.lint(emit(MatrixEngine, config, target=target)) == []
