@@ -19,7 +19,7 @@ from golden.accelerator_interpreter import Accelerator
 from golden.core_effects import Effect
 from golden.spec.control import Status
 from golden.spec.instruction import Instruction
-from golden.spec.isa import BASES, WORD_BITS, Unit
+from golden.spec.isa import BASES, Unit
 from golden.transformer import Cache, IntegerTransformer
 from hls_gen.compiler import Compiled
 from hls_gen.layer_program import layer_ends
@@ -255,7 +255,7 @@ class ModelRunner:
             results[0].log, [together[0].instructions for together in programs]
         )
         loaded = 0
-        sizes = [self._program_bytes(together[0]) for together in programs]
+        sizes = [self.config.program_bytes(len(together[0].encode())) for together in programs]
         addresses = [0, *accumulate(sizes)]  # one lies behind the other
         for k, (token, together) in enumerate(zip(tokens, programs, strict=True)):
             counters, program = results[0].states[k], together[0]
@@ -291,11 +291,6 @@ class ModelRunner:
                 f"from token {first} on, the memories gave {read * self.config.word_bytes} bytes; "
                 f"the programs load {loaded}"
             )
-
-    def _program_bytes(self, program: Program) -> int:
-        """Return the bytes of the whole words of memory that a program takes."""
-        bits = sum(one.format.words for one in program.instructions) * WORD_BITS
-        return -(-bits // self.config.word_bits) * self.config.word_bytes
 
     def _channel_words(self, program: Program) -> list[int]:
         loads = [one for one in program.instructions if one.unit is Unit.LD]

@@ -18,7 +18,7 @@ from golden.scoreboard import token_givers
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
 from golden.spec.instruction import Instruction
-from golden.spec.isa import BASES, WORD_BITS, Unit
+from golden.spec.isa import BASES, Unit
 from hw.event_clock import Call, EventClock, Phase
 from hw.front_timing import FrontTiming, ScoreboardTiming
 from hw.load_timing import LoadTiming, Offer
@@ -285,6 +285,5 @@ def successive_cycles(
         )
         schedules.append(schedule)
         written = schedule.written
-        words = sum(one.format.words for one in program) * WORD_BITS
-        address += -(-words // config.word_bits) * config.word_bytes
+        address += config.program_bytes(sum(one.format.words for one in program))
     return schedules

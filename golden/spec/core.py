@@ -6,7 +6,7 @@ from functools import cached_property
 from golden.spec.axi import AxiConfig
 from golden.spec.errors import ConfigError
 from golden.spec.instruction import Instruction
-from golden.spec.isa import CHANNELS, PC_BITS, Weights
+from golden.spec.isa import CHANNELS, PC_BITS, WORD_BITS, Weights
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.special_function_unit import SLOT_BITS, WIDE_BITS, SpecialFunctionUnitConfig
 
@@ -188,6 +188,10 @@ class CoreConfig:
     def word_bytes(self) -> int:
         """Bytes of a word of memory."""
         return self.word_bits // 8
+
+    def program_bytes(self, words: int) -> int:
+        """Return the bytes of memory, in whole words of it, of a program of `words` words."""
+        return -(-words * WORD_BITS // self.word_bits) * self.word_bytes
 
     @property
     def words_per_vector_word(self) -> int:
