@@ -1,6 +1,6 @@
 """The golden twin of an accelerator: cores side by side, each with a program and memories its own.
 
-A core's strips (what its MV instructions write) go to the vector buffers of all cores; all else
+A core's strips (what its products write) go to the vector buffers of all cores; all else
 stays in the core. A BARRIER ends when every core is at one. Between two barriers nothing keeps the
 cores in step: so there a word to which a core gives a strip must be left alone by all others. Then
 it makes no difference which core runs first, and here they run one after the other, from barrier to
@@ -15,7 +15,7 @@ from golden.core_effects import Effect, UndefinedProgram
 from golden.core_interpreter import Core, StreamReader
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ShapeError
-from golden.spec.isa import Unit
+from golden.spec.isa import PRODUCTS
 
 
 class Accelerator:
@@ -87,7 +87,7 @@ class Accelerator:
         """Give a strip to the other cores; note which words were written, and how."""
         if not (vector := effect.vector):
             return
-        if effect.unit is not Unit.MV:
+        if effect.unit not in PRODUCTS:
             used[vector.addresses] = True
             return
         given[vector.addresses] = True

@@ -65,7 +65,7 @@ class Effect:
 
     Attributes:
         pc: number of its first word.
-        vector: of MV, MISC, and LD by the general port. Later words go over earlier ones.
+        vector: of MM, MV, MISC, and LD by the general port. Later words go over earlier ones.
         activation: of MISC.
         memory: of ST, in the order in which they are written.
         is_barrier: it is a BARRIER, behind which a core waits for all others.

@@ -136,12 +136,10 @@ class Core:
                 return self._load(pc, one)
             case Unit.ST:
                 return self._store(pc, one)
-            case Unit.MV:
+            case Unit.MV | Unit.MM:
                 return self._multiply(pc, one)
             case Unit.MISC:
                 return self._compute(pc, one)
-            case Unit.MM:
-                raise CoreStopped(ErrorCode.ILLEGAL_OPCODE, pc, "no core has a unit for MM yet")
         return Effect(one.unit, pc, is_barrier=one["op"] == SystemOperation.BARRIER)
 
     def _apply(self, effect: Effect) -> None:
@@ -195,22 +193,31 @@ class Core:
         return taken.astype("<i4" if wide else np.int8).view(np.uint8).reshape(-1)[:count]
 
     def _multiply(self, pc: int, one: Instruction) -> Effect:
-        columns = (one["activation"] + np.arange(one["columns"])) % self.config.activation_depth
-        activations = self.activations[columns, 0].reshape(-1)
+        config = self.config
         try:
-            self.config.check_product(one)
+            config.check_product(one)
         except ConfigError as error:
             raise CoreStopped(ErrorCode.ILLEGAL_FIELD, pc, str(error)) from None
-        engine = self.config.engine
         rows = self._packed(pc, one) if one["weights"] == Weights.PACKED else self._raw(pc, one)
         strips = np.concatenate([each.destinations for each in rows])
-        if len(np.unique(strips % self.config.vector_depth)) < len(strips):
+        if len(np.unique(strips % config.vector_depth)) < len(strips):
             message = f"of {len(strips)} strips two go to the same word of the vector buffer"
             raise UndefinedProgram(pc, message)
-        outputs = np.concatenate([each.outputs(activations, engine) for each in rows])
-        order = np.argsort(strips)
-        places = (one["out"] + strips[order]) % self.config.vector_depth
-        return Effect(Unit.MV, pc, vector=VectorWrite(places, outputs[order]))
+        order, is_matrix = np.argsort(strips), one.unit is Unit.MM
+        tokens = np.arange(one["tokens"] if is_matrix else 1, dtype=int)
+        step, out_step = (one["step"], one["out_step"]) if is_matrix else (0, 0)
+        outputs = np.concatenate(
+            [self._outputs(rows, one, int(token) * step)[order] for token in tokens]
+        )
+        places = (one["out"] + tokens[:, None] * out_step + strips[order]) % config.vector_depth
+        return Effect(one.unit, pc, vector=VectorWrite(places.reshape(-1), outputs))
+
+    def _outputs(self, rows: Sequence[ChainRows], one: Instruction, offset: int) -> np.ndarray:
+        """Return the strips of a token whose activations begin `offset` words behind the first."""
+        config = self.config
+        columns = one["activation"] + offset + np.arange(one["columns"])
+        activations = self.activations[columns % len(self.activations), 0].reshape(-1)
+        return np.concatenate([each.outputs(activations, config.engine) for each in rows])
 
     def _packed(self, pc: int, one: Instruction) -> list[ChainRows]:
         """Return what all chains take, and check that the instruction says the same of it."""
@@ -243,7 +250,10 @@ class Core:
     def _take(self, pc: int, chain: int, one: Instruction) -> np.ndarray:
         queue = self.streams[chain]
         if len(queue) < one["words"]:
-            message = f"MV takes {one['words']} words of chain {chain}; {len(queue)} are loaded"
+            message = (
+                f"{one.unit.name} takes {one['words']} words of chain {chain}; "
+                f"{len(queue)} are loaded"
+            )
             raise UndefinedProgram(pc, message)
         return queue.take(one["words"])
 
@@ -287,4 +297,5 @@ def _check(pc: int, one: Instruction, name: str, allowed: Collection[int]) -> No
     if one[name] not in allowed:
         few = " or ".join(map(str, sorted({*allowed}))) if len(allowed) < 3 else None
         what = few or f"{min(allowed)} to {max(allowed)}"
-        raise UndefinedProgram(pc, f"MV {name} is {one[name]}; here it must be {what}")
+        message = f"{one.unit.name} {name} is {one[name]}; here it must be {what}"
+        raise UndefinedProgram(pc, message)

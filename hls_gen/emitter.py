@@ -1,4 +1,4 @@
-"""Instructions of each unit with what they read and write, for `hls_gen.schedule`.
+"""Instructions of each unit with what they read and write, for `golden.token_schedule`.
 
 A vector starts with a whole word and is named by it.
 """
@@ -7,11 +7,11 @@ from golden.spec.core import LANES, CoreConfig
 from golden.spec.instruction import JOB_FIELDS
 from golden.spec.isa import Memory, Unit, Weights
 from golden.spec.special_function_unit import SLOT_BITS, Byte, Job
+from golden.token_schedule import Region, Schedule, Space
 from hls_gen.kv_cache import Fields, Part
 from hls_gen.matrices import Product
 from hls_gen.memory_map import Base
 from hls_gen.program import Program
-from hls_gen.schedule import Region, Schedule, Space
 
 
 class Emitter:
@@ -40,7 +40,7 @@ class Emitter:
 
     def program(self) -> Program:
         """Return the program, with an END."""
-        return self._schedule.program()
+        return Program(self._schedule.instructions())
 
     def load(self, base: Base, offset: int, words: int, out: int, times: int = 1) -> None:
         """Load words of the vector buffer from the general memory.

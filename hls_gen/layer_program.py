@@ -21,13 +21,13 @@ from golden.spec.special_function_unit import (
     Second,
 )
 from golden.special_functions.sequences import quantise_jobs, rms_norm_jobs, softmax_job
+from golden.token_schedule import Region, Space
 from golden.transformer import CACHE_SHIFT, NORM_SHIFT, Residual
 from hls_gen.buffers import activation_memory, vector_buffer
 from hls_gen.emitter import Emitter
 from hls_gen.memory_map import Base
 from hls_gen.plan import AttentionPlan, FeedForwardPlan, LayerPlan, ModelPlan, Part
 from hls_gen.program import Program
-from hls_gen.schedule import Region, Space
 
 
 class Register(IntEnum):

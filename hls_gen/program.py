@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from golden.spec.errors import ConfigError
-from golden.spec.instruction import Instruction, decode, instruction, mask_of, units_of
+from golden.spec.instruction import Instruction, decode, encode, instruction, mask_of, units_of
 from golden.spec.isa import BASES, FORMATS, PC_BITS, WORD_BITS, Field, Unit
 
 MAGIC = b"NDPG"
@@ -62,7 +62,7 @@ class Program:
 
     def encode(self) -> list[int]:
         """Return the words that a core decodes."""
-        return [word for one in self.instructions for word in one.encode()]
+        return encode(self.instructions)
 
     def to_bytes(self) -> bytes:
         """Return the file: a header, and the words; all little-endian."""

@@ -6,7 +6,7 @@ from functools import cached_property
 from golden.spec.axi import AxiConfig
 from golden.spec.errors import ConfigError
 from golden.spec.instruction import Instruction
-from golden.spec.isa import CHANNELS, PC_BITS, WORD_BITS, Weights
+from golden.spec.isa import CHANNELS, PC_BITS, WORD_BITS, Unit, Weights
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.special_function_unit import SLOT_BITS, WIDE_BITS, SpecialFunctionUnitConfig
 
@@ -45,6 +45,8 @@ class CoreConfig:
         activation_depth: words of the activation memory, of m INT8 elements in each of two lanes:
             the same.
         buffer_words: words in the queue behind each channel: so much is fetched ahead.
+        replay_words: words that each chain keeps of a product for its further tokens: a power of
+            two from 16 to 65536. An MM of more than one token has at most so many.
         burst_beats, outstanding: of the channels, as in `AxiConfig`.
         table_bits: of the special function unit.
         zero_fraction_bits: of the engine's zero points, as in `MatrixEngineConfig`.
@@ -61,6 +63,7 @@ class CoreConfig:
     vector_depth: int = 4096
     activation_depth: int = 512
     buffer_words: int = 512
+    replay_words: int = 1024
     burst_beats: int = 16
     outstanding: int = 16
     table_bits: int = 8
@@ -74,7 +77,7 @@ class CoreConfig:
             raise ConfigError(f"m is {self.m!r}; a core needs 8 or 16")
         if isinstance(self.cores, bool) or self.cores not in range(1, MAX_CORES + 1):
             raise ConfigError(f"cores is {self.cores!r}; an accelerator has 1 to {MAX_CORES}")
-        for name in ("vector_depth", "activation_depth"):
+        for name in ("vector_depth", "activation_depth", "replay_words"):
             if (depth := getattr(self, name)) not in _MEMORY_DEPTHS:
                 raise ConfigError(
                     f"{name} is {depth!r}; a power of two from {_MEMORY_DEPTHS[0]} to "
@@ -157,14 +160,16 @@ class CoreConfig:
         return self.engine.max_group_inputs // self.m
 
     def check_product(self, product: Instruction) -> None:
-        """Refuse an MV instruction that this core cannot execute.
+        """Refuse an MV or MM instruction that this core cannot execute.
 
         Raises:
             ConfigError: one of its fields is more than the core has, or does not go with others.
         """
-        columns, addresses = product["columns"], product["addresses"]
+        columns, addresses, unit = product["columns"], product["addresses"], product.unit.name
         limits = [("columns", self.max_columns), ("group", min(columns, self.max_group_columns))]
         equals = []
+        if product.unit is Unit.MM and product["tokens"] > 1:
+            limits.append(("words", self.replay_words))
         if product["weights"] == Weights.PACKED:
             equals.append(("channels", 0))
         else:
@@ -174,10 +179,12 @@ class CoreConfig:
             equals += [("strips", self.chains * LANES * addresses)]
         for name, most in limits:
             if product[name] > most:
-                raise ConfigError(f"MV {name} is {product[name]}; at most {most} fits here")
+                raise ConfigError(f"{unit} {name} is {product[name]}; at most {most} fits here")
         for name, needed in equals:
             if product[name] != needed:
-                raise ConfigError(f"MV {name} is {product[name]}; {needed} goes with the others")
+                raise ConfigError(
+                    f"{unit} {name} is {product[name]}; {needed} goes with the others"
+                )
 
     @property
     def word_bits(self) -> int:

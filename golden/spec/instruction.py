@@ -123,6 +123,11 @@ def instruction(unit: Unit, **given: int) -> Instruction:
     return Instruction(unit, tuple(given.get(f.name, f.default) for f in form.fields))
 
 
+def encode(program: Sequence[Instruction]) -> list[int]:
+    """Return the words that a core decodes."""
+    return [word for one in program for word in one.encode()]
+
+
 def mask_of(unit: Unit, others: Collection[Unit]) -> int:
     """Return the mask with which `unit` names `others`.
 

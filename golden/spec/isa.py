@@ -58,6 +58,10 @@ class Unit(IntEnum):
         return tuple(unit for unit in Unit if unit is not self)
 
 
+PRODUCTS = (Unit.MM, Unit.MV)
+"""The units that take words of the weight streams, in the order of a program."""
+
+
 class ErrorCode(IntEnum):
     """Why a core has stopped."""
 
@@ -296,6 +300,7 @@ _ST = (
 
 _MM = _product(
     Field("tokens", 8, "tokens of the product", "tokens", least=1),
+    Field("step", 16, "from one token's activations to the next one's", _ACTIVATION_WORDS),
     Field("out_step", 16, "from one token's outputs to the next one's", _VECTOR_WORDS),
 )
 

@@ -125,8 +125,8 @@ def test_a_core_may_use_its_own_strips_and_others_their_own_words():
 
 def test_a_core_that_stops():
     with pytest.raises(CoreStopped) as stop:
-        run(make(), [BARRIER], [instruction(Unit.MM)], [BARRIER])
-    assert (stop.value.code, stop.value.pc) == (ErrorCode.ILLEGAL_OPCODE, 0)
+        run(make(), [BARRIER], [instruction(Unit.MM, columns=1023)], [BARRIER])
+    assert (stop.value.code, stop.value.pc) == (ErrorCode.ILLEGAL_FIELD, 0)
 
 
 def test_one_core_is_an_accelerator_too():

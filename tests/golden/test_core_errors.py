@@ -33,7 +33,7 @@ SIZE = 1 << 14
 @pytest.mark.parametrize(
     ("one", "code"),
     [
-        (instruction(Unit.MM), ErrorCode.ILLEGAL_OPCODE),
+        (instruction(Unit.MM, tokens=2, words=2048), ErrorCode.ILLEGAL_FIELD),
         (instruction(Unit.LD, offset=16 * 5 + 1), ErrorCode.UNALIGNED_ADDRESS),
         (instruction(Unit.LD, base=1, count_2=2, stride_2=8), ErrorCode.UNALIGNED_ADDRESS),
         (instruction(Unit.LD, channels=2, offset=SIZE), ErrorCode.READ_ERROR),

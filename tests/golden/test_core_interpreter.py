@@ -304,6 +304,25 @@ def check_packed(core_class):
         assert len(read) <= 3 * config.chains
 
 
+def check_several_tokens(core_class):
+    """MM does what an MV for each token does, with one load; also over the memories' ends."""
+    for mask, tokens, step, out_step in ((0b111, 5, 3, 24), (0b101, 3, 61, 250), (0b1, 1, 7, 7)):
+        cores = [make_core(core_class, M8, 1 << 16) for _ in range(2)]
+        raw, load = raw_product(M8, 4, 4, mask), instruction(Unit.LD, channels=mask, length=128)
+        fields = dict(zip([f.name for f in raw.format.fields], raw.values, strict=True))
+        place = {"activation": 2, "out": 5}
+        for token in range(tokens):
+            own = {"activation": 2 + token * step & 63, "out": 5 + token * out_step & 255}
+            cores[0].activations[:] = np.random.default_rng(9).integers(-128, 128, (64, 2, 8))
+            run(cores[0], load, instruction(Unit.MV, **fields | own))
+        cores[1].activations[:] = cores[0].activations
+        steps = {"tokens": tokens, "step": step, "out_step": out_step}
+        effects = run(cores[1], load, instruction(Unit.MM, **fields | place | steps))
+        assert (cores[0].vectors == cores[1].vectors).all() and cores[1].vectors.any()
+        assert len(effects[1].vector.values) == tokens * 8 * mask.bit_count()
+        assert not any(map(len, cores[1].streams))
+
+
 CHECKS = [
     check_load,
     check_streams,
@@ -315,6 +334,7 @@ CHECKS = [
     check_norm,
     check_softmax,
     check_packed,
+    check_several_tokens,
 ]
 
 
@@ -365,6 +385,8 @@ INTERPRETER, MEMORIES, ROWS = core_interpreter, core_memories, chain_rows
         (INTERPRETER, 'one["token"] & 1, values', "0, values", check_norm),
         (INTERPRETER, "% config.activation_depth", "% 999", check_norm),
         (INTERPRETER, "self._known_rows[key] =", "return", check_packed),
+        (INTERPRETER, "int(token) * step", "0", check_several_tokens),
+        (INTERPRETER, "tokens[:, None] * out_step", "0 * tokens[:, None]", check_several_tokens),
     ],
 )
 def test_a_broken_core_is_seen(module, right, wrong, check):

@@ -7,8 +7,9 @@ from random_core_programs import BASES, CONFIG, STORED, RandomProgram, images
 
 from golden.accelerator_interpreter import Accelerator
 from golden.spec.core import LANES
+from golden.spec.instruction import encode
 from golden.spec.isa import Memory, Unit, Weights
-from hls_gen.schedule import Region, Schedule, Space
+from golden.token_schedule import Region, Schedule, Space
 from hw.core_simulation import ProgramRun
 from hw.weight_stream_reader import read_weight_stream
 
@@ -51,7 +52,7 @@ class RandomPrograms(RandomProgram):
         loops = {"count_1": depth, "stride_1": 4 * self.config.m}
         for schedule in self.schedules:
             schedule.add(Unit.ST, dump | loops, reads=[Region(Space.VECTOR, 0, depth)])
-        return [schedule.program().encode() for schedule in self.schedules]
+        return [encode(schedule.instructions()) for schedule in self.schedules]
 
     def add(self, unit, fields, *, reads=(), writes=()):
         """Add an instruction to some cores, at least one; jobs need the ones before: to all."""

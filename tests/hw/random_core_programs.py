@@ -8,9 +8,10 @@ import torch
 from golden.core_interpreter import Core
 from golden.matrix_engine import Mode, chain_passes
 from golden.spec.core import CoreConfig
+from golden.spec.instruction import encode
 from golden.spec.isa import Memory, Unit, Weights
 from golden.spec.special_function_unit import Byte
-from hls_gen.schedule import Region, Schedule, Space
+from golden.token_schedule import Region, Schedule, Space
 from hw.core_ports import port_names
 from hw.core_simulation import ProgramRun
 from hw.random_matrices import random_matrix
@@ -86,7 +87,7 @@ class RandomProgram:
         kinds = (self.load, self.raw, self.packed, self.misc, self.misc, self.misc, self.store)
         for _ in range(count):
             kinds[int(self.random.integers(len(kinds)))]()
-        return self.schedule.program().encode()
+        return encode(self.schedule.instructions())
 
     def place(self, space, words):
         depth = self.config.vector_depth if space is Space.VECTOR else self.config.activation_depth

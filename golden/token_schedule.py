@@ -31,8 +31,7 @@ import numpy as np
 from golden.scoreboard import check_tokens
 from golden.spec.errors import ConfigError
 from golden.spec.instruction import Instruction, instruction, mask_of
-from golden.spec.isa import SystemOperation, Unit
-from hls_gen.program import Program
+from golden.spec.isa import PRODUCTS, SystemOperation, Unit
 
 _NEVER = -1
 
@@ -48,6 +47,8 @@ class Space(Enum):
     """Layers of the cache."""
     VALUES = auto()
     """Layers of the cache."""
+    STREAMS = auto()
+    """One place: the words that are loaded for products, which take them in their order."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,15 @@ class Step:
 
 
 class Schedule:
-    """Adds instructions in their order; `program` gives what a core runs.
+    """Adds instructions in their order; `instructions` gives what a core runs.
 
     Args:
-        sizes: of each space.
+        sizes: of each space but the streams.
         cores: that give each other their strips.
     """
 
     def __init__(self, sizes: Mapping[Space, int], cores: int = 1) -> None:
-        self._sizes = dict(sizes)
+        self._sizes = {**sizes, Space.STREAMS: 1}
         self._cores = cores
         self._steps: list[Step] = []
 
@@ -129,10 +130,11 @@ class Schedule:
                     f"{unit.name} uses {region.space.name} {region.start} to {end - 1}; there are "
                     f"0 to {size - 1}"
                 )
-        self._steps.append(Step(unit, fields, tuple(reads), tuple(writes), here))
+        streams = [Region(Space.STREAMS, 0, 1)] if unit in PRODUCTS else []
+        self._steps.append(Step(unit, fields, tuple(reads), (*writes, *streams), here))
 
-    def program(self) -> Program:
-        """Return the instructions and an END that comes when all have ended.
+    def instructions(self) -> tuple[Instruction, ...]:
+        """Return a program: the instructions, and an END that comes when all have ended.
 
         Raises:
             ConfigError: an instruction has a field outside its range, or more tokens than a counter
@@ -146,7 +148,7 @@ class Schedule:
             tokens.add(step)
         instructions = tokens.instructions()
         check_tokens(instructions)
-        return Program(instructions)
+        return instructions
 
 
 class _Tokens:
@@ -222,14 +224,14 @@ def _with_barriers(steps: Sequence[Step], depth: int) -> list[Step]:
     Args:
         depth: of the vector buffer.
     """
-    products = [step for step in steps if step.unit is Unit.MV]
+    products = [step for step in steps if step.unit in PRODUCTS]
     given_to = dict.fromkeys(place for step in products for place in _vector(step.writes))
     barrier = Step(Unit.SYS, {"op": SystemOperation.BARRIER}, (), tuple(given_to))
     # Words that got strips, and words that were used, since the last barrier.
     given, used = np.zeros(depth, bool), np.ones(depth, bool)
     order = []
     for step in steps:
-        is_product = step.unit is Unit.MV
+        is_product = step.unit in PRODUCTS
         for region in _vector((*step.reads, *step.writes)):
             words = slice(region.start, region.start + region.count)
             if given[words].any() or (is_product and used[words].any()):
@@ -252,8 +254,7 @@ def _loads_first(steps: Sequence[Step]) -> list[Step]:
     for step in steps:
         place = len(order)
         if step.unit is Unit.LD:
-            stops = (Unit.LD, Unit.MV, Unit.MM)
-            while place and order[place - 1].unit not in stops:
+            while place and order[place - 1].unit not in (Unit.LD, *PRODUCTS):
                 if step.follows(order[place - 1]):
                     break
                 place -= 1

@@ -10,7 +10,7 @@ from core_order import certain_order, is_barrier
 from golden.scoreboard import token_givers
 from golden.spec.errors import ConfigError
 from golden.spec.isa import Unit
-from hls_gen.schedule import Region, Schedule, Space
+from golden.token_schedule import Region, Schedule, Space
 
 SIZES = {Space.VECTOR: 12, Space.ACTIVATION: 6}
 UNITS = (Unit.LD, Unit.ST, Unit.MV, Unit.MISC)
@@ -38,7 +38,7 @@ def schedule(steps):
     number = {Unit.LD: "out", Unit.ST: "start", Unit.MV: "out", Unit.MISC: "out"}
     for place, (unit, reads, writes) in enumerate(steps):
         made.add(unit, {number[unit]: place}, reads=reads, writes=writes)
-    instructions = made.program().instructions
+    instructions = made.instructions()
     return instructions, [one[number[one.unit]] for one in instructions[:-1]]
 
 
@@ -124,7 +124,7 @@ def cores_schedules(steps, here):
         for place, (unit, reads, writes) in enumerate(steps):
             fields = {number[unit]: place}
             made.add(unit, fields, reads=reads, writes=writes, here=bool(mine[place]))
-        instructions = made.program().instructions[:-1]
+        instructions = made.instructions()[:-1]
         order = [one[number[one.unit]] if one.unit in number else None for one in instructions]
         programs.append((instructions, order))
     return programs
@@ -216,7 +216,7 @@ def test_tokens_that_no_counter_holds():
         for word in range(64):
             made.add(unit, {}, **{use: [Region(Space.VECTOR, word, 1)]})
     with pytest.raises(ConfigError, match=r"^instruction 63 \(MISC\) may give ST its token"):
-        made.program()
+        made.instructions()
 
 
 def test_a_region_beyond_its_space():
