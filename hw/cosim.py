@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -238,6 +238,16 @@ def _build(recipe: _Recipe, folder: Path) -> None:
     _copy_runtime(runtime, folder)
     _execute(make, folder)
     _copy_runtime(folder, make_folder(runtime))
+    _clean(folder, {recipe.top, f"{recipe.top}.v", "control.vlt", *dict(recipe.primitives)})
+
+
+def _clean(folder: Path, kept: Collection[str]) -> None:
+    """Leave what a run and a reader need: a build has tens of times as much."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in kept:
+            path.unlink()
 
 
 def _copy_runtime(source: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ until a 0 or its end; then follows the next header word.
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ def destination_layout(config: MatrixEngineConfig) -> data.ArrayLayout:
     return data.ArrayLayout(unsigned(DESTINATION_BITS), config.products_per_dsp)
 
 
+@cache
 def unpacked_layouts(config: MatrixEngineConfig) -> dict[Kind, data.Layout]:
     """Return the layouts of the kinds that stand in slots."""
     return {
@@ -137,6 +139,7 @@ def equally_long(streams: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([np.pad(words, ((0, longest - len(words)), (0, 0))) for words in streams])
 
 
+@cache
 def _slots(kind: Kind, config: MatrixEngineConfig) -> int:
     if kind is Kind.WEIGHTS:
         return 1

@@ -102,6 +102,11 @@ def test_a_design_is_built_once(monkeypatch):
     assert cosim.build(COUNTER) == first
 
 
+def test_of_a_build_only_program_and_sources_are_kept():
+    folder = cosim.build(COUNTER).executable.parent
+    assert sorted(path.name for path in folder.iterdir()) == ["control.vlt", "counter", "counter.v"]
+
+
 def test_another_text_is_another_simulator():
     other = Design("counter", COUNTER.verilog + "// changed\n", ("counter",), COUNTER.ports)
     assert cosim.build(other).executable != cosim.build(COUNTER).executable
