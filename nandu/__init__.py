@@ -29,8 +29,10 @@ _HOMES = {
     "hw.sparse_chain": ("SparseChain",),
     "hw.verify_engine": ("Case", "CaseResult", "run_cases"),
     "sim.catalogue": ("load_system", "system_names"),
-    "sim.decode": ("DecodeEstimate", "estimate_decode"),
     "sim.memory_formats": ("WeightFormat",),
+    "sim.result": ("Result",),
+    "sim.simulate": ("simulate",),
+    "sim.workload": ("Workload",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

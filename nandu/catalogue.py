@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from golden import model_shapes
+from golden.model_shapes import ModelShape
 from golden.spec.errors import ConfigError
 from nandu.blocks import BLOCKS
 from sim.catalogue import load_system, system_names
-from sim.hardware import board_names, device_names, load_board, load_device
+from sim.devices import Device, device_names, load_device
+from sim.hardware import board_names, load_board
 
 
 def items(kind: str) -> list[dict[str, Any]]:
@@ -30,11 +32,26 @@ def _systems() -> list[dict[str, Any]]:
 
 
 def _models() -> list[dict[str, Any]]:
-    return [model_shapes.load(name).model_dump(exclude={"source"}) for name in model_shapes.names()]
+    return [_model(model_shapes.load(name)) for name in model_shapes.names()]
+
+
+def _model(model: ModelShape) -> dict[str, Any]:
+    return model.model_dump(exclude={"source", "aliases"}) | {"aliases": ", ".join(model.aliases)}
 
 
 def _devices() -> list[dict[str, Any]]:
-    return [{"name": name, "source": load_device(name).source} for name in device_names()]
+    return [_device(load_device(name)) for name in device_names()]
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "fp16_tflops": device.fp16_tflops,
+        "int8_tops": device.int8_tops,
+        "memory_gib": device.memory.gib,
+        "gb_per_s": device.memory.gb_per_s,
+        "source": device.source,
+    }
 
 
 def _boards() -> list[dict[str, Any]]:

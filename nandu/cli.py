@@ -6,17 +6,16 @@ always go to standard error.
 """
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from golden.spec.errors import NanduError
 from nandu.demo_options import DemoOptions
+from nandu.terminal import errors, exit_unless, output, plain, print_json, show_demo, show_record
 
 app = typer.Typer(
     help="FPGA and computational-storage co-design for large language models.",
@@ -25,8 +24,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Settings = Annotated[
@@ -39,7 +36,6 @@ EmissionTarget = Annotated[
 ]
 BlockName = Annotated[str, typer.Argument(metavar="BLOCK", help="As in `nandu list blocks`.")]
 
-CHECK_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -49,7 +45,7 @@ def main() -> None:
     try:
         app()
     except NanduError as error:
-        errors.print(f"[red]error:[/] {_plain(str(error))}")
+        errors.print(f"[red]error:[/] {plain(str(error))}")
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         errors.print("interrupted")
@@ -113,10 +109,10 @@ def demo(
         "seconds": stages.seconds,
     }
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
-        _show_demo(record)
-    _exit_unless(result.passed)
+        show_demo(record)
+    exit_unless(result.passed)
 
 
 @app.command()
@@ -130,14 +126,14 @@ def doctor(as_json: Json = False) -> None:
     tools = examine()
     ok = all(tool.ok for tool in tools)
     if as_json:
-        _print_json({"ok": ok, "tools": [dataclasses.asdict(tool) for tool in tools]})
+        print_json({"ok": ok, "tools": [dataclasses.asdict(tool) for tool in tools]})
     else:
         table = Table("tool", "version", "")
         for tool in tools:
-            state = "[green]ok[/]" if tool.ok else f"[red]missing:[/] {_plain(tool.fix)}"
-            table.add_row(tool.name, _plain(tool.version), state)
+            state = "[green]ok[/]" if tool.ok else f"[red]missing:[/] {plain(tool.fix)}"
+            table.add_row(tool.name, plain(tool.version), state)
         output.print(table)
-    _exit_unless(ok)
+    exit_unless(ok)
 
 
 @app.command("list")
@@ -155,13 +151,13 @@ def list_items(
 
     found = items(kind)
     if as_json:
-        _print_json({"items": found})
+        print_json({"items": found})
         return
     table = Table()
     for key in found[0] if found else [kind]:
         table.add_column(key, no_wrap=key == "name")
     for item in found:
-        table.add_row(*(_plain(str(value)) for value in item.values()))
+        table.add_row(*(plain(str(value)) for value in item.values()))
     output.print(table)
 
 
@@ -181,10 +177,10 @@ def generate(
 
     generated = blocks.generate(block, settings or [], target, out)
     if as_json:
-        _print_json(dataclasses.asdict(generated))
+        print_json(dataclasses.asdict(generated))
     else:
         for file in generated.files:
-            output.print(_plain(file))
+            output.print(plain(file))
 
 
 @app.command()
@@ -225,13 +221,13 @@ def verify(
         "seed": seed,
     }
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
-        _show_record(record)
+        show_record(record)
         for result in results:
             if not result.passed:
-                output.print(f"[red]failed:[/] {_plain(repr(result))}")
-    _exit_unless(bool(record["passed"]))
+                output.print(f"[red]failed:[/] {plain(repr(result))}")
+    exit_unless(bool(record["passed"]))
 
 
 @app.command()
@@ -251,9 +247,9 @@ def synth(
     with Stages() as stages, stages.stage(f"Synthesise {block} for {target}"):
         record = blocks.synth(block, settings or [], target)
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
-        _show_record(record)
+        show_record(record)
 
 
 @app.command("run-rtl")
@@ -270,6 +266,14 @@ def run_rtl(
     weights: Annotated[
         str, typer.Option(help="w8 for INT8, or q4_1 for the 4-bit codes of the model's file.")
     ] = "w8",
+    chunk: Annotated[int, typer.Option(help="Tokens of the prompt that a program reads.")] = 8,
+    prefill_blocks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SINK,LOCAL",
+            help="The prompt's tokens see so many first blocks of 64, and so many up to their own.",
+        ),
+    ] = None,
     settings: Settings = None,
     latency: Annotated[int, typer.Option(help="Cycles from an address to its first word.")] = 1,
     bandwidth: Annotated[
@@ -295,6 +299,8 @@ def run_rtl(
         tokens=tokens,
         layers=layers,
         weights=weights,
+        chunk=chunk,
+        prefill_blocks=prefill_blocks,
         settings=settings or [],
         latency=latency,
         bandwidth=bandwidth,
@@ -305,49 +311,62 @@ def run_rtl(
         result = command.run(options, stages)
     record = command.record(options, result)
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
-        _show_record(record)
-    _exit_unless(bool(record["passed"]))
+        show_record(record)
+    exit_unless(bool(record["passed"]))
 
 
-def _show_demo(record: dict[str, Any]) -> None:
-    verdict = "[green]bit-exact[/]" if record["passed"] else "[red]FAILED[/]"
-    output.print(
-        f"{verdict}: {record['compared'] - record['mismatches']:,} of {record['compared']:,} "
-        f"outputs equal golden; {record['cycles']:,} cycles "
-        f"(contract {record['contract_cycles']:,}), utilisation {record['utilisation']:.2%}"
-    )
-    output.print(
-        f"layer {record['layer']}, {record['rows']} x {record['inputs']}, {record['sparsity']}, "
-        f"INT{record['bits']}: error {record['relative_error']:.1%} of the float output"
-    )
-    for system in record["systems"]:
-        output.print(
-            f"  {system['label']}: {system['decode_tokens_per_s']:.1f} tokens/s at most "
-            f"({system['model']}, limited by {system['bottleneck']})"
-        )
-    output.print(f"report: {_plain(record['report'])}")
+@app.command()
+def simulate(
+    system: Annotated[
+        str, typer.Argument(help="As in `nandu list systems`, or a YAML file of your own.")
+    ],
+    model: Annotated[str, typer.Option(help="As in `nandu list models`.")],
+    prefill: Annotated[int, typer.Option(help="Tokens of each prompt.")] = 128,
+    decode: Annotated[int, typer.Option(help="Decode steps after it.")] = 128,
+    batch: Annotated[int, typer.Option(help="Sequences at a time.")] = 1,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A field of the system, as devices=2."),
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write a time line for Perfetto (JSON).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a language model on a system: time, energy, cost, and what limits it.
+
+    Example: nandu simulate gpu-a100-sxm-80gb --model llama-2-7b --prefill 128 --decode 128
+    """
+    from nandu import run_simulation as command
+
+    workload = {"prefill": prefill, "decode": decode, "batch": batch}
+    record = command.run(system, model, workload, settings or [], trace)
+    if as_json:
+        print_json(record)
+    else:
+        output.print(plain("\n".join(command.lines(record))))
 
 
-def _show_record(record: dict[str, Any]) -> None:
-    table = Table(show_header=False)
-    for key, value in record.items():
-        table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
-    output.print(table)
+@app.command()
+def validate(
+    points: Annotated[
+        Path | None, typer.Option(help="A CSV file of measurements; by default the project's.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Write the tables of docs/validation.md to this file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold the simulator against published measurements.
 
+    Example: nandu validate
+    """
+    from nandu import run_validation as command
 
-def _print_json(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")
-
-
-def _exit_unless(passed: bool) -> None:
-    if not passed:
-        raise typer.Exit(CHECK_FAILED)
-
-
-def _plain(text: str) -> str:
-    """Return `text` with nothing that rich would take for markup."""
-    from rich.markup import escape
-
-    return escape(text)
+    record, compared = command.run(points, table)
+    if as_json:
+        print_json(record)
+    else:
+        output.print(plain("\n".join(command.lines(compared))))

@@ -31,8 +31,11 @@ from nandu.demo_result import DemoResult
 from nandu.progress import Stages
 from nandu.report import write_report
 from sim.catalogue import load_system
-from sim.decode import DecodeEstimate, estimate_decode
+from sim.fpga import FpgaSystem
 from sim.memory_formats import WeightFormat
+from sim.result import Result
+from sim.simulate import simulate
+from sim.workload import Workload
 
 ENGINE = MatrixEngineConfig(output_bits=16)
 """2 chains of 16 DSPs, 64 products per cycle.
@@ -237,19 +240,21 @@ def _golden(case: hw.verify_engine.Case) -> torch.Tensor:
     return matrix_engine(case.matrix, case.activations, case.scales, case.zeros, case.config)
 
 
-def _estimate(matrix: SparseMatrix, options: DemoOptions) -> list[DecodeEstimate]:
+def _estimate(matrix: SparseMatrix, options: DemoOptions) -> list[Result]:
     """Estimate Llama-2-7B with the layer's mix of blocks, and uncompressed, beside the A100."""
     model = model_shapes.load(ESTIMATED_MODEL)
     counts = matrix.keep.unique(return_counts=True)
     shares = {int(n): int(count) / matrix.keep.numel() for n, count in zip(*counts, strict=True)}
     mixed = WeightFormat(bits=options.bits, group_size=options.group_size, keep=shares)
     fpga, gpu = load_system("flightllm-u280"), load_system("gpu-a100-sxm-80gb")
-    dense = estimate_decode(fpga, model, ESTIMATED_CONTEXT)
+    assert isinstance(fpga, FpgaSystem)
+    step = Workload(prefill=ESTIMATED_CONTEXT, decode=1)
+    dense = simulate(fpga, model, step)
     return [
-        estimate_decode(fpga, model, ESTIMATED_CONTEXT, mixed),
+        simulate(fpga.with_weights(mixed), model, step),
         # The board was measured with sparse weights of 3.5 bits: nothing to set beside dense INT8.
         replace(dense, published_tokens_per_s=None, published_source=""),
-        estimate_decode(gpu, model, ESTIMATED_CONTEXT),
+        simulate(gpu, model, step),
     ]
 
 

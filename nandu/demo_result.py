@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hw.verify_engine import CaseResult
-from sim.decode import DecodeEstimate
+from sim.result import Result
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class DemoResult:
     quantisation_error: float
     runs: list[CaseResult]
     run_errors: list[float]
-    systems: list[DecodeEstimate]
+    systems: list[Result]
     modules: int
     verilog_bytes: int
     elaboration_s: float

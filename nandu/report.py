@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from golden.spec.files import write_text
 from hw.verify_engine import CaseResult
 from nandu.demo_result import DemoResult
-from sim.decode import DecodeEstimate
+from sim.result import Result
 
 MAX_POINTS = 5_000
 """Most points of the scatter: every one is an SVG element that the browser has to hold."""
@@ -95,13 +95,13 @@ def _shares(keep: np.ndarray) -> list[tuple[int, int, float]]:
     ]
 
 
-def _headline(systems: Sequence[DecodeEstimate]) -> DecodeEstimate | None:
+def _headline(systems: Sequence[Result]) -> Result | None:
     """The estimate among the key figures: the U280's, which FlightLLM was built on."""
     u280 = [system for system in systems if "u280" in system.system.lower()]
     return next(iter([*u280, *systems]), None)
 
 
-def _assumptions(systems: Sequence[DecodeEstimate]) -> dict[str, list[str]]:
+def _assumptions(systems: Sequence[Result]) -> dict[str, list[str]]:
     """Each set of systems, as a person reads it, with the assumptions that just these share."""
     grouped: dict[str, list[str]] = {}
     for sentence in dict.fromkeys(s for system in systems for s in system.assumptions):
@@ -111,7 +111,7 @@ def _assumptions(systems: Sequence[DecodeEstimate]) -> dict[str, list[str]]:
     return grouped
 
 
-def _classes(systems: Sequence[DecodeEstimate]) -> dict[str, str]:
+def _classes(systems: Sequence[Result]) -> dict[str, str]:
     """The operator classes of all breakdowns in order of use, with the colour of each."""
     names = dict.fromkeys(name for system in systems for name in system.breakdown)
     return {name: f"var(--s{i % 8})" for i, name in enumerate(names)}
@@ -314,10 +314,10 @@ def _utilisation(runs: Sequence[CaseResult]) -> go.Figure:
     return figure
 
 
-def _decode_speed(systems: Sequence[DecodeEstimate]) -> go.Figure:
-    speeds = [system.decode_tokens_per_s for system in systems]
+def _decode_speed(systems: Sequence[Result]) -> go.Figure:
+    speeds = [system.decode_tokens_per_s or 0.0 for system in systems]
     figure = _rows([s.label for s in systems], [f"{v:.1f}" for v in speeds], "tokens per second")
-    _add_bars(figure, speeds, "var(--blue)", "%{x:.1f} tokens/s", name="estimate (upper bound)")
+    _add_bars(figure, speeds, "var(--blue)", "%{x:.1f} tokens/s", name="estimate")
     measured = [(y, s) for y, s in enumerate(systems) if s.published_tokens_per_s is not None]
     line = {"color": "var(--card)", "width": 2}
     figure.add_scatter(
@@ -332,7 +332,7 @@ def _decode_speed(systems: Sequence[DecodeEstimate]) -> go.Figure:
     return figure
 
 
-def _time_breakdown(systems: Sequence[DecodeEstimate]) -> go.Figure:
+def _time_breakdown(systems: Sequence[Result]) -> go.Figure:
     times = [f"{system.tpot_ms:.2f} ms" for system in systems]
     figure = _rows([system.label for system in systems], times, "milliseconds per token")
     for name, colour in _classes(systems).items():

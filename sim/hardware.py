@@ -1,4 +1,4 @@
-"""What data sheets say of a board (`hw/boards/*.yaml`) or a device (`sim/devices/*.yaml`)."""
+"""What data sheets say of a memory and of an FPGA board (`hw/boards/*.yaml`)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,6 @@ import hw
 from golden.spec.records import Record, load_fields, make, names
 
 BOARDS = Path(hw.__file__).parent / "boards"
-DEVICES = Path(__file__).parent / "devices"
 
 
 class Memory(Record):
@@ -45,15 +44,6 @@ class Board(Record):
     memories: dict[str, Memory]
 
 
-class Device(Record):
-    """A GPU: its peak arithmetic rate and its memory."""
-
-    name: str
-    source: str
-    fp16_tflops: PositiveFloat
-    memory: Memory
-
-
 def board_names() -> list[str]:
     """Return the names of the boards that have a file."""
     return names(BOARDS)
@@ -68,24 +58,9 @@ def load_board(name: str) -> Board:
     return make(Board, name, load_fields(BOARDS, "board", name))
 
 
-def device_names() -> list[str]:
-    """Return the names of the devices that have a file."""
-    return names(DEVICES)
-
-
-def load_device(name: str) -> Device:
-    """Return the device called `name`.
-
-    Raises:
-        ConfigError: there is no such device, or its file is wrong.
-    """
-    return make(Device, name, load_fields(DEVICES, "device", name))
-
-
 def _by_name(load: Callable[[str], Record]) -> BeforeValidator:
     """Return a validator that replaces a name by the record it stands for."""
     return BeforeValidator(lambda value: load(value) if isinstance(value, str) else value)
 
 
 NamedBoard = Annotated[Board, _by_name(load_board)]
-NamedDevice = Annotated[Device, _by_name(load_device)]

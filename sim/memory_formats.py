@@ -44,10 +44,6 @@ class WeightFormat(Record):
         """The number format as a person reads it."""
         return "FP16" if self.bits == 16 else f"INT{self.bits}"
 
-    def plain_bytes(self, operator: Operator) -> int:
-        """Return the bytes of matrices that are stored row by row, every weight kept."""
-        return ceil((operator.elements * self.bits + self._scale_bits(operator)) / 8)
-
     def block_bytes(self, operator: Operator, chain: SparseChainConfig) -> int:
         """Return the bytes of matrices that are stored in the blocks that `chain` takes.
 

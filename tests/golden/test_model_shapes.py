@@ -34,7 +34,7 @@ def weights(shape):
 
 
 def test_every_file_loads_under_its_own_name():
-    assert model_shapes.names() == ["llama-2-7b", "smollm2-135m"]
+    assert {"llama-2-7b", "smollm2-135m", "opt-13b"} <= set(model_shapes.names())
     assert [model_shapes.load(name).name for name in model_shapes.names()] == model_shapes.names()
 
 
@@ -69,11 +69,51 @@ def test_a_shape_is_a_value():
         shape.layers = 1
 
 
-@pytest.mark.parametrize("name", ["llama", "", "../models/llama-2-7b", "llama-2-7b.yaml"])
-def test_unknown_names(name):
-    message = f"there is no model {name!r}; known are llama-2-7b, smollm2-135m"
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Llama-2-7", "; the nearest are llama-2-7b, llama-2-70b, llama-7b"),
+        ("", ""),
+        ("birds", ""),
+    ],
+)
+def test_unknown_names(name, nearest):
+    message = f"there is no model {name!r}{nearest}; `nandu list models` names all"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         model_shapes.load(name)
+
+
+@pytest.mark.parametrize("name", model_shapes.names())
+def test_a_model_weighs_what_its_name_says(name):
+    """Names are rounded, and some leave out the embeddings: within 8 %, or half of "1b"."""
+    number, unit = re.search(r"([\d.]+)([bm])$", name).groups()
+    said = float(number) * {"b": 1e9, "m": 1e6}[unit]
+    tolerance = 0.5 if number == "1" else 0.08
+    tied = model_shapes.load(name).model_copy(update={"tied": True})
+    assert any(
+        weight == pytest.approx(said, rel=tolerance)
+        for weight in (model_shapes.load(name).weights, tied.weights)
+    )
+
+
+def test_an_alias_is_the_same_shape():
+    assert model_shapes.load("vicuna-7b") == model_shapes.load("llama-2-7b")
+    for alias, name in model_shapes.aliases().items():
+        assert alias not in model_shapes.names()
+        assert model_shapes.load(alias).name == name
+
+
+def test_a_feed_forward_without_a_gate_has_two_matrices():
+    names = [linear.name for linear in model_shapes.load("opt-13b").layer_linears()]
+    assert names == ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
+
+
+def test_heads_share_keys_evenly(folder):
+    (folder / "tiny.yaml").write_text(yaml_of(GOOD | {"heads": 3, "kv_heads": 2}))
+    with pytest.raises(
+        ConfigError, match=r"^tiny\.yaml: kv_heads is 2; it must divide the 3 query heads$"
+    ):
+        model_shapes.load("tiny")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from golden.spec.errors import OutputError
 from hw.verify_engine import CaseResult
 from nandu.demo_result import DemoResult
 from nandu.report import MAX_POINTS, UTILISATION_GOAL, verdict, write_report
-from sim.decode import DecodeEstimate
+from sim.result import Result
 
 HOSTILE = '<script>alert("x")</script>&'
 LAYER_FIGURES = {
@@ -92,7 +92,7 @@ def make_run(name, cycles):
 
 
 def make_system(name, speed, published=None, source="", **breakdown):
-    return DecodeEstimate(
+    return Result(
         system=name.lower(),
         model="llama-2-7b",
         label=name,
@@ -292,7 +292,7 @@ def test_cycles_and_utilisation(result, page):
 def test_estimates(result, page):
     drawn = page(result)
     speed = drawn.figure("decode-speed")
-    assert trace(speed, "estimate (upper bound)")["x"] == [151.0, 88.4]
+    assert trace(speed, "estimate")["x"] == [151.0, 88.4]
     published = trace(speed, "published, measured")
     assert (published["x"], published["y"]) == ([55.0], [1]), "beside the U280, not the GPU"
     assert published["customdata"] == ["FPGA 2024, Figure 1"]
@@ -304,12 +304,12 @@ def test_estimates(result, page):
     assert len({one["marker"]["color"] for one in times["data"]}) == 3
 
     assert "U280 llama-2-7b, context 128 88.4 55.0 11.31 3.43 65.9 % 2,310,000 memory" in drawn.text
-    assert "U280 88 tokens/s estimate, llama-2-7b, upper bound" in drawn.text
+    assert "U280 88 tokens/s estimate, llama-2-7b" in drawn.text
     assert "U280, 55.0 tokens/s: FPGA 2024, Figure 1" in drawn.text
     assert (
         "All systems The host takes no time. GPU Only GPU assumes this. U280 Only U" in drawn.text
     )
-    assert "upper bound from datasheets" in drawn.text
+    assert "so they are upper bounds" in drawn.text
 
 
 def test_without_estimates_the_section_is_left_out(result, page):

@@ -5,7 +5,8 @@ import pytest
 from golden.spec.errors import ConfigError
 from sim import catalogue
 from sim.catalogue import load_system, system_names
-from sim.hardware import Memory, board_names, device_names, load_board, load_device
+from sim.devices import device_names, load_device
+from sim.hardware import Memory, board_names, load_board
 
 
 def refuses(message):
@@ -35,25 +36,69 @@ def test_a_memory_is_finite():
         Memory(gib=8, gb_per_s=float("inf"))
 
 
+def test_every_gpu_of_the_table_is_a_system():
+    for name in device_names():
+        system = load_system(f"gpu-{name}")
+        assert (system.name, system.device.name) == (f"gpu-{name}", name)
+
+
 def test_unknown_names():
-    with refuses("there is no system 'flightllm-u28'; known are flightllm-u280, gpu-a100-sxm-80gb"):
+    message = "there is no system 'flightllm-u28'; the nearest are flightllm-u280"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
         load_system("flightllm-u28")
     with refuses("there is no board 'U280'; known are u280"):
         load_board("U280")
-    with refuses("there is no device '../systems/flightllm-u280'; known are a100-sxm-80gb"):
+    with pytest.raises(ConfigError, match=r"^there is no device '\.\./systems/flightllm-u280'"):
         load_device("../systems/flightllm-u280")
+
+
+OWN = """\
+source: a data sheet
+fp16_tflops: 100
+memory: {gib: 24, gb_per_s: 800}
+tdp_w: 300
+"""
+
+
+def test_a_users_own_data_sheet_is_a_system_at_once(tmp_path):
+    from golden.model_shapes import load
+    from sim.simulate import simulate
+    from sim.workload import Workload
+
+    (tmp_path / "my-card.yaml").write_text(OWN, encoding="utf-8")
+    system = load_system(str(tmp_path / "my-card.yaml"), {"weight_bits": 8})
+    result = simulate(system, load("llama-2-7b"), Workload(prefill=100, decode=10))
+    assert (result.system, result.label) == ("my-card", "MY CARD, 8 bit")
+    assert result.spread == system.fitted.devices["other"].spread > 0.1
+    assert "the medians of other GPUs'" in " ".join(result.assumptions)
+
+
+def test_a_users_own_system_may_hold_its_device(tmp_path):
+    device = "".join(f"  {line}\n" for line in OWN.splitlines())
+    text = f"kind: gpu\ntitle: Mine\nsoftware: gpt-fast\ndevice:\n{device}"
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    system = load_system(str(tmp_path / "mine.yaml"))
+    assert (system.title, system.device.memory.gb_per_s) == ("Mine", 800)
+
+
+def test_own_files_that_cannot_be(tmp_path):
+    with pytest.raises(ConfigError, match=r"^cannot read '.*none\.yaml' \(No such file"):
+        load_system(str(tmp_path / "none.yaml"))
+    (tmp_path / "mine.yaml").write_text(OWN.replace("800", "-8"), encoding="utf-8")
+    with refuses("mine.yaml: memory: gb_per_s is -8; input should be greater than 0"):
+        load_system(str(tmp_path / "mine.yaml"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kind: tpu", "mine.yaml: kind is 'tpu'; allowed are fpga, gpu"),
-        ("title: x", "mine.yaml: kind is None; allowed are fpga, gpu"),
+        ("kind: tpu", "mine.yaml: kind is 'tpu'; allowed are fpga, gpu, offload"),
+        ("title: x", "mine.yaml: kind is None; allowed are fpga, gpu, offload"),
         ("- kind: gpu", "mine.yaml holds [{'kind': 'gpu'}]; a system is a mapping of named fields"),
         ("kind: gpu", "mine.yaml: title is missing"),
         (
-            "{kind: gpu, title: x, device: a100-sxm-80gb, weights: {bits: 16}, cache: {bits: 99}}",
-            "mine.yaml: cache: bits is 99; input should be less than or equal to 16",
+            "{kind: gpu, title: x, device: a100-sxm-80gb, cache_bits: 99}",
+            "mine.yaml: cache_bits is 99; input should be less than or equal to 32",
         ),
     ],
 )

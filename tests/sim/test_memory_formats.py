@@ -13,11 +13,6 @@ CHAIN = SparseChainConfig()
 MATRIX = Operator("w", FEED_FORWARD, rows=32, inputs=256)  # 2 x 16 blocks, 2 groups of 128
 
 
-def test_plain_bytes():
-    assert WeightFormat(bits=16).plain_bytes(MATRIX) == 32 * 256 * 2
-    assert WeightFormat(bits=4, group_size=128).plain_bytes(MATRIX) == 32 * 128 + 32 * 2 * 2
-
-
 @pytest.mark.parametrize(
     ("bits", "keep", "block"),
     [
