@@ -7,6 +7,7 @@ which programs have the tokens that they need. docs/isa.md says what the instruc
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -194,10 +195,8 @@ class Core:
 
     def _multiply(self, pc: int, one: Instruction) -> Effect:
         config = self.config
-        try:
+        with _stopping(pc):
             config.check_product(one)
-        except ConfigError as error:
-            raise CoreStopped(ErrorCode.ILLEGAL_FIELD, pc, str(error)) from None
         rows = self._packed(pc, one) if one["weights"] == Weights.PACKED else self._raw(pc, one)
         strips = np.concatenate([each.destinations for each in rows])
         if len(np.unique(strips % config.vector_depth)) < len(strips):
@@ -259,11 +258,8 @@ class Core:
 
     def _compute(self, pc: int, one: Instruction) -> Effect:
         job, config = one.job(), self.config
-        words = config.functions.words(job.length)
-        writes_bytes = job.operation.is_pass and bool(job.byte)
-        if words > config.vector_depth or (writes_bytes and words > config.activation_depth):
-            message = f"MISC length is {job.length}; its {words} words are more than a memory's"
-            raise UndefinedProgram(pc, message)
+        with _stopping(pc):
+            config.check_pass(job)
         a = self._vector(one["a"], job.length) if job.operation.is_pass else None
         b = self._vector(one["b"], job.length) if job.takes_b else None
         given = self.functions.run(job, a, b)
@@ -271,8 +267,8 @@ class Core:
         if given.wide is not None:
             vector = self._vector_write(one["out"], self._whole_words(given.wide))
         if given.byte is not None:
-            places = (one["out_byte"] + np.arange(words)) % config.activation_depth
             values = self._whole_words(given.byte).astype(np.int8)
+            places = (one["out_byte"] + np.arange(len(values))) % config.activation_depth
             activation = ActivationWrite(places, one["token"] & 1, values)
         return Effect(Unit.MISC, pc, vector, activation)
 
@@ -290,6 +286,15 @@ class Core:
     def _vector_write(self, start: int, values: np.ndarray) -> VectorWrite:
         places = (start + np.arange(len(values))) % self.config.vector_depth
         return VectorWrite(places, values)
+
+
+@contextmanager
+def _stopping(pc: int) -> Iterator[None]:
+    """Stop where the configuration refuses what an instruction asks for."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CoreStopped(ErrorCode.ILLEGAL_FIELD, pc, str(error)) from None
 
 
 def _check(pc: int, one: Instruction, name: str, allowed: Collection[int]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -15,6 +15,9 @@ from hw.core import Core
 from hw.core_ports import memory_ports
 from hw.core_units import connect, core_name
 from hw.emit import add
+from hw.fifo import Fifo
+from hw.load_unit import vector_write_layout
+from hw.strip_timing import PATH_DEPTH
 
 
 def core_prefix(core: int) -> str:
@@ -26,9 +29,10 @@ class Accelerator(wiring.Component):
     """`config.cores` cores: each runs programs of its own, from memories of its own.
 
     1. A strip of a core's product is written to the vector buffers of all cores, whatever they are
-       doing; it leaves the core when all have taken it.
-    2. A BARRIER of a core ends when every core is at one. Strips of products that had ended in
-       front of it are in all vector buffers then.
+       doing. A short queue leads to each of the others, so no path goes from core to core within a
+       cycle; a strip leaves the core when its own vector buffer and all queues have taken it.
+    2. A BARRIER of a core ends when every core is at one and no strip waits in a queue. Strips of
+       products that had ended in front of it are in all vector buffers then.
     3. Nothing else is shared. Between two barriers a word to which a core gives a strip must not be
        used by another one; see `golden.accelerator_interpreter`.
     4. A core that is stopped, or has come to its END, still takes the others' strips, but for the
@@ -56,7 +60,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Every core's strips lead to all others, in the order of their numbers."""
         m = Module()
-        count = self.config.cores
+        count, width = self.config.cores, vector_write_layout(self.config).size
         cores = []
         for number in range(count):
             prefix = core_prefix(number)
@@ -66,15 +70,19 @@ class Accelerator(wiring.Component):
             cores.append(add(m, platform, f"core_{number}", Core, self.config, count - 1, **outer))
         barrier = add(m, platform, "barrier", Barrier, count)
         for number, core in enumerate(cores):
-            m.d.comb += [
-                barrier.arrived[number].eq(core.arrived),
-                core.released.eq(barrier.released[number]),
-            ]
             others = [other for other in range(count) if other != number]
+            on_the_way = Signal(len(others), name=f"on_the_way_{number}")
             for way, other in enumerate(others):
+                path = add(m, platform, f"path_{number}_{other}", Fifo, width, PATH_DEPTH)
                 # This core is one of the other's others.
                 back = number - (number > other)
-                connect(m, core.o_strips[way], cores[other].i_strips[back])
+                connect(m, core.o_strips[way], path.i)
+                connect(m, path.o, cores[other].i_strips[back])
+                m.d.comb += on_the_way[way].eq(path.o.valid)
+            m.d.comb += [
+                barrier.arrived[number].eq(core.arrived & ~on_the_way.any()),
+                core.released.eq(barrier.released[number]),
+            ]
         return m
 
 

@@ -8,11 +8,15 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.axi import AxiConfig
 from hw.axi import INCR, AxiError, error_layout, flight_layout, name_part, read_ports
+from hw.block_fifo import BlockFifo
 from hw.emit import add
 from hw.fifo import Fifo
 
 ISSUE_CYCLES = 2
 """Cycles from a job taken to its first address offered: the job's register, the address' one."""
+
+BLOCK_WORDS = 256
+"""A queue of so many words and more lies in block RAM, a shorter one in look-up tables."""
 
 
 def read_job_layout(config: AxiConfig) -> data.StructLayout:
@@ -112,7 +116,8 @@ class AxiReader(wiring.Component):
         m = Module()
         c = self.config
         bursts = add(m, platform, "bursts", Fifo, read_flight_layout(c).size, c.outstanding)
-        words = add(m, platform, "words", Fifo, c.data_bits + 1, c.buffer_words)
+        queue = BlockFifo if c.buffer_words >= BLOCK_WORDS else Fifo
+        words = add(m, platform, "words", queue, c.data_bits + 1, c.buffer_words)
         flight = data.View(read_flight_layout(c), bursts.o.payload)
         burst = flight.burst
         bad = self.m_axi_rresp[1]

@@ -4,7 +4,7 @@ The monitors are bound to the ports of units inside the core. So the core needs 
 and what they say does not hang on its own counters. Cycles count from the start of the simulation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from golden.spec.core import CoreConfig
 from golden.spec.instruction import Instruction
-from golden.spec.isa import PC_BITS, Unit
+from golden.spec.isa import PC_BITS, PRODUCTS, Unit
 from golden.spec.special_function_unit import BYTE_BITS, WIDE_BITS
 from hw.emit import Design
 from hw.isa import instruction_layout, port_name
@@ -22,8 +22,8 @@ from hw.word_mover import address_bits, write_layout
 
 CYCLE_BITS = 32
 
-_WRITERS = {Unit.LD: ("load", "o_vector"), Unit.MV: ("product", "o"), Unit.MISC: ("functions", "o")}
-"""The units that write the vector buffer: their instances in a core, and their streams."""
+_WRITERS = {"load": "o_vector", "product": "o", "functions": "o"}
+"""What writes the vector buffer: instances in a core, and their streams."""
 
 _MODULES = {"load": "load_unit", "product": "product_unit", "functions": "function_unit"}
 
@@ -53,6 +53,10 @@ class Writes:
     address: np.ndarray
     lane: np.ndarray
     elements: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> "Writes":
+        """Return some of the words, bool [words]."""
+        return Writes(*(values[chosen] for values in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def with_monitors(design: Design, config: CoreConfig) -> Design:
     """Return the design with monitors in each of its cores."""
     width = vector_write_layout(config).size
     text = [_LOG]
-    for instance, port in _WRITERS.values():
+    for instance, port in _WRITERS.items():
         text.append(_on_stream(design, _MODULES[instance], "vectors_log", width, port))
     column = write_layout(config.m * BYTE_BITS, config.activation_depth).size
     text.append(_on_stream(design, "function_unit", "columns_log", 1 + column, "o_byte", "lane, "))
@@ -135,18 +139,34 @@ def with_monitors(design: Design, config: CoreConfig) -> Design:
 
 def read_log(folder: Path, config: CoreConfig, core: str) -> CoreLog:
     """Return what the core whose units are called `core` left in the simulation's folder."""
-    depth = config.vector_depth
-    vectors = {
-        unit: _read_writes(_find(folder, core, instance, "vectors_log"), depth, config.m, WIDE_BITS)
-        for unit, (instance, _) in _WRITERS.items()
-    }
+    load, product, functions = (
+        _read_writes(
+            _find(folder, core, instance, "vectors_log"), config.vector_depth, config.m, WIDE_BITS
+        )
+        for instance in _WRITERS
+    )
+    starts = {unit: _read_events(folder, core, "start", unit, PC_BITS) for unit in Unit}
     columns = _find(folder, core, "functions", "columns_log")
     return CoreLog(
-        {unit: _read_events(folder, core, "start", unit, PC_BITS) for unit in Unit},
+        starts,
         {unit: _read_events(folder, core, "end", unit, 1) for unit in Unit},
-        vectors,
+        {Unit.LD: load, **_strips(product, starts), Unit.MISC: functions},
         _read_writes(columns, config.activation_depth, config.m, BYTE_BITS),
     )
+
+
+def _strips(writes: Writes, starts: Mapping[Unit, Events]) -> dict[Unit, Writes]:
+    """Return which strips are of which unit: of the one whose instruction started last.
+
+    One instruction of both units together is in work at a time.
+    """
+    cycles = {unit: starts[unit].cycle for unit in PRODUCTS}
+    last = [
+        np.append(-1, cycles[unit])[np.searchsorted(cycles[unit], writes.cycle, side="right")]
+        for unit in PRODUCTS
+    ]
+    owner = np.argmax(last, axis=0)
+    return {unit: writes.where(owner == number) for number, unit in enumerate(PRODUCTS)}
 
 
 def _moves(port: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from golden.core_effects import Effect
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError, ToolError
-from golden.spec.isa import WORD_BITS, Unit
+from golden.spec.isa import PRODUCTS, WORD_BITS, Unit
 from hw import cosim
 from hw.accelerator import Accelerator, core_prefix
 from hw.core import Core
@@ -23,7 +23,9 @@ from hw.emit import Design, emit
 from hw.memory_model import (
     ChannelCounts,
     MemoryTiming,
+    PortRecord,
     read_counts,
+    read_record,
     read_written,
     with_memory,
     write_image,
@@ -64,12 +66,14 @@ class CoreResult:
         log: what the core did.
         memories: what each port's memory holds at the end, uint8 [bytes].
         counts: what each port's memory counted.
+        records: what passed each port, where that was recorded.
     """
 
     states: list[dict[str, int]]
     log: CoreLog
     memories: dict[str, np.ndarray]
     counts: dict[str, ChannelCounts]
+    records: dict[str, PortRecord]
 
 
 def run_programs(
@@ -78,6 +82,7 @@ def run_programs(
     images: Mapping[str, np.ndarray],
     *,
     timing: Mapping[str, MemoryTiming] | None = None,
+    records: bool = False,
     core: type[Core] = Core,
     most_cycles: int = MOST_CYCLES,
     waves: Path | None = None,
@@ -88,14 +93,15 @@ def run_programs(
     Args:
         images: what the memories "general" and "channel_<k>" hold at first, uint8 [bytes].
         timing: of ports, by name; the default of `MemoryTiming` for others.
+        records: what passes between ports and memories is to be recorded.
         core: a broken one, for tests.
         waves: where to write a waveform (FST).
 
     Raises:
         ToolError: a tool is missing, or the simulation broke off.
     """
-    job = _CoreJob("", "units", runs, _contents(config, runs, images), timing or {})
-    (result,) = _simulate(core, config, [job], most_cycles, waves, progress)
+    job = _CoreJob("", "units", runs, _contents(config, runs, images), timing or {}, records)
+    (result,) = _simulate(core, None, config, [job], most_cycles, waves, progress)
     return result
 
 
@@ -105,7 +111,9 @@ def run_accelerator(
     images: Sequence[Mapping[str, np.ndarray]],
     *,
     timing: Sequence[Mapping[str, MemoryTiming]] | None = None,
+    records: bool = False,
     accelerator: type[Accelerator] = Accelerator,
+    design: Design | None = None,
     most_cycles: int = MOST_CYCLES,
     waves: Path | None = None,
     progress: cosim.Progress = lambda _: None,
@@ -116,8 +124,9 @@ def run_accelerator(
 
     Args:
         runs: of each core, as many for each.
-        images, timing: of each core, as `run_programs` takes them.
+        images, timing: of each core, as `run_programs` takes them. records: see there.
         accelerator: a broken one, for tests.
+        design: what is run instead of what is emitted here: of an accelerator, or of a single core.
 
     Returns:
         Of each core what came of its programs.
@@ -127,15 +136,21 @@ def run_accelerator(
     """
     timings = timing or [{} for _ in runs]
     if config.cores == 1:
-        job = _CoreJob("", "units", runs[0], _contents(config, runs[0], images[0]), timings[0])
-        return _simulate(Core, config, [job], most_cycles, waves, progress)
+        contents = _contents(config, runs[0], images[0])
+        job = _CoreJob("", "units", runs[0], contents, timings[0], records)
+        return _simulate(Core, design, config, [job], most_cycles, waves, progress)
     jobs = [
         _CoreJob(
-            core_prefix(number), f"core_{number}.units", mine, _contents(config, mine, image), times
+            core_prefix(number),
+            f"core_{number}.units",
+            mine,
+            _contents(config, mine, image),
+            times,
+            records,
         )
         for number, (mine, image, times) in enumerate(zip(runs, images, timings, strict=True))
     ]
-    return _simulate(accelerator, config, jobs, most_cycles, waves, progress)
+    return _simulate(accelerator, design, config, jobs, most_cycles, waves, progress)
 
 
 @lru_cache(maxsize=4)
@@ -151,6 +166,7 @@ class _CoreJob:
     Attributes:
         prefix: of its ports. units: its units' place in the design.
         contents: of each port's memory. timing: of ports, the default one for others.
+        records: what passes the ports is recorded.
     """
 
     prefix: str
@@ -158,6 +174,7 @@ class _CoreJob:
     runs: Sequence[ProgramRun]
     contents: Mapping[str, np.ndarray]
     timing: Mapping[str, MemoryTiming]
+    records: bool
 
     def port(self, name: str) -> str:
         """Return the prefix of a port's signals."""
@@ -166,6 +183,7 @@ class _CoreJob:
 
 def _simulate(
     block: Callable[..., Any],
+    design: Design | None,
     config: CoreConfig,
     jobs: Sequence[_CoreJob],
     most_cycles: int,
@@ -178,14 +196,16 @@ def _simulate(
         for job in jobs
         for name in port_names(config)
     }
-    design = with_monitors(with_memory(_emitted(block, config), capacities), config)
+    emitted = design or _emitted(block, config)
+    design = with_monitors(with_memory(emitted, capacities), config)
     simulator = cosim.build(design, waves=waves is not None)
     with tempfile.TemporaryDirectory(prefix="nandu-") as name:
         folder = Path(name)
         for job in jobs:
             for port, content in job.contents.items():
                 write_image(folder, job.port(port), content)
-                write_timing(folder, job.port(port), job.timing.get(port, MemoryTiming()))
+                speed = job.timing.get(port, MemoryTiming())
+                write_timing(folder, job.port(port), speed, records=job.records)
         (folder / "job.json").write_text(json.dumps(_bench_job(config, jobs, most_cycles)))
         if not cosim.run(simulator, BENCH, folder, waves=waves, progress=progress):
             last = (folder / "log").read_text(encoding="utf-8").strip().splitlines()[-3:]
@@ -197,6 +217,7 @@ def _simulate(
                 read_log(folder, config, job.units),
                 {port: _after(folder, job.port(port), was) for port, was in job.contents.items()},
                 {port: read_counts(folder, job.port(port)) for port in job.contents},
+                {p: read_record(folder, job.port(p)) for p in job.contents if job.records},
             )
             for job, mine in zip(jobs, states, strict=True)
         ]
@@ -217,7 +238,10 @@ def mismatches(log: CoreLog, effects: Sequence[Effect]) -> list[str]:
 
 
 def _compare(unit: Unit, writes: Writes, effects: Sequence[Effect]) -> list[str]:
-    """Compare a unit's words of the vector buffer; a product's strips may come in any order."""
+    """Compare a unit's words of the vector buffer.
+
+    A product's strips may come in any order, but those of one word in the order of its tokens.
+    """
     at, found = 0, []
     for effect in effects:
         assert effect.vector is not None
@@ -225,8 +249,8 @@ def _compare(unit: Unit, writes: Writes, effects: Sequence[Effect]) -> list[str]
         mine = slice(at, at + len(addresses))
         at += len(addresses)
         given, words = writes.address[mine], writes.elements[mine]
-        if unit is Unit.MV:
-            order, expected = _sorted(given, words), _sorted(addresses, values)
+        if unit in PRODUCTS:
+            order, expected = (np.argsort(each, kind="stable") for each in (given, addresses))
             given, words = given[order], words[order]
             addresses, values = addresses[expected], values[expected]
         if not (np.array_equal(given, addresses) and np.array_equal(words, values)):
@@ -234,10 +258,6 @@ def _compare(unit: Unit, writes: Writes, effects: Sequence[Effect]) -> list[str]
     if len(writes.address) > at:
         found.append(f"{unit.name} gives {len(writes.address) - at} words too many")
     return found
-
-
-def _sorted(addresses: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.lexsort((*values.T[::-1], addresses))
 
 
 def _compare_columns(writes: Writes, effects: Sequence[Effect]) -> list[str]:

@@ -2,15 +2,15 @@
 
 It follows a program through the core, event by event: its words from memory through the decoder
 into the queues of the units; tokens; the units at their work; the words for the vector buffer, of
-which one is written per cycle; and the memories, of which each reads or writes a word per cycle.
+which one is written per cycle; and the memories with their latency and bandwidth.
 
-Exact when every memory gives a word per cycle at one latency. There is one core, so no BARRIER is
-waited at.
+Exact for memories without random latency. For several cores see `hw.accelerator_timing`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 
@@ -18,15 +18,18 @@ from golden.scoreboard import token_givers
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
 from golden.spec.instruction import Instruction
-from golden.spec.isa import BASES, Unit
-from hw.event_clock import Call, EventClock, Phase
+from golden.spec.isa import BASES, PRODUCTS, SystemOperation, Unit
+from hw.core_ports import PROGRAM
+from hw.event_clock import Call, EventClock
 from hw.front_timing import FrontTiming, ScoreboardTiming
-from hw.load_timing import LoadTiming, Offer
-from hw.port_timing import ports_of_core
-from hw.product_timing import Products, ProductTiming, ProgramProducts
+from hw.load_timing import LoadTiming
+from hw.memory_model import PortRecord
+from hw.port_timing import PortTiming, Timings, ports_of_core
+from hw.product_timing import ProductTiming, ProgramProducts
+from hw.recorded_port import RecordedPort
 from hw.store_timing import StoreTiming
-from hw.system_unit import SystemUnit
-from hw.vector_timing import VectorTiming
+from hw.strip_timing import StripFork
+from hw.unit_timing import Arrive, FunctionTiming, SystemTiming, WritePort
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class CoreSchedule:
 
     Attributes:
         start, end: of each instruction, in the program's order.
-        cycles: in which the core is busy, as its counter CYCLES has it without a SYS CLEAR.
+        cycles: in which the core is busy.
+        counted: of these, those behind the last SYS CLEAR, as the core's counter CYCLES has it.
         waits: cycles in which a word for the vector buffer waited for that of another unit.
         written: ports at whose memories the last word moved was written.
     """
@@ -43,172 +47,141 @@ class CoreSchedule:
     start: list[int]
     end: list[int]
     cycles: int
+    counted: int
     waits: int
     written: frozenset[str]
 
 
-class WritePort:
-    """The way into the vector buffer: one word per cycle, as `hw.stream_merge` chooses.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A program with what it needs.
 
     Attributes:
-        writers: by their numbers, what is called when a word that is offered is taken.
-        waits: see `CoreSchedule`.
+        program, bases, memories, address, timing, written: see `program_cycles`.
+        records: of ports whose memories do what they did in a run; see `hw.memory_stalls`.
+
+    Raises:
+        ConfigError: the program does not end with its only END, or an instruction waits for a token
+            that none in front of it gives.
     """
 
-    def __init__(self, clock: EventClock) -> None:
-        self._clock = clock
-        self.writers: dict[int, Call] = {}
-        self._offered: dict[int, int] = {}
-        self._due: set[int] = set()  # not served in this round
-        self._chosen = -1
-        self.waits = 0
+    program: Sequence[Instruction]
+    bases: Sequence[int] = (0,) * BASES
+    memories: Mapping[str, np.ndarray] | None = None
+    address: int = 0
+    timing: Timings | None = None
+    written: Collection[str] = ()
+    records: Mapping[str, PortRecord] = field(default_factory=dict)
 
-    def offer(self, writer: int, cycle: int) -> None:
-        """Offer a word from a cycle on."""
-        self._offered[writer] = cycle
-        self._clock.at(cycle, Phase.CHOICE, self._choose)
+    def __post_init__(self) -> None:
+        program = self.program
+        token_givers(program)
+        if [number for number, one in enumerate(program) if one.is_end] != [len(program) - 1]:
+            raise ConfigError(
+                "the program does not end with its only END; add SYS op=END as its last"
+            )
 
-    def _choose(self) -> None:
-        """Take the lowest of those not served in this round, else the lowest of all."""
-        now = self._clock.now
-        offering = {writer for writer, cycle in self._offered.items() if cycle <= now}
-        if not offering or self._chosen == now:
-            return
-        self._chosen = now
-        due = offering & self._due
-        chosen = min(due or offering)
-        self._due = (self._due if due else set(self.writers)) - {chosen}
-        del self._offered[chosen]
-        if len(offering) > 1:
-            self.waits += 1
-            self._clock.at(now + 1, Phase.CHOICE, self._choose)
-        self.writers[chosen]()
+    def ports(self, clock: EventClock, config: CoreConfig) -> dict[str, PortTiming]:
+        """Return the program's memories, by port."""
+        ports = ports_of_core(clock, config, self.timing, self.written)
+        ports |= {name: RecordedPort(clock, record) for name, record in self.records.items()}
+        return ports
 
 
-class _System:
-    """The system unit, one instruction at a time."""
+class CoreTiming:
+    """The parts of a core, connected, with a program that has not begun.
 
-    def __init__(self, clock: EventClock, ends: Call) -> None:
-        self._clock, self._ends = clock, ends
-        self._free = 0
+    Args:
+        arrive: at the barrier; None for a core that is alone.
 
-    def take(self, _: Instruction) -> bool:
-        """Offer an instruction in this cycle; return whether it is taken."""
-        now = self._clock.now
-        if now < self._free:
-            return False
-        end = now + SystemUnit.cycles()
-        self._free = end + 1
-        self._clock.at(end, Phase.LOGIC, self._ends)
-        return True
-
-
-class _Functions:
-    """The vector unit, one instruction at a time; see `hw.vector_timing`."""
-
-    def __init__(
-        self, clock: EventClock, config: CoreConfig, offer: Offer, frees: Call, ends: Call
-    ) -> None:
-        self._clock, self._offer, self._frees, self._ends = clock, offer, frees, ends
-        self._timing = VectorTiming(config.functions)
-        self._left = 0
-        self._offered = 0
-        self._busy = False
-
-    def take(self, one: Instruction) -> bool:
-        now, job = self._clock.now, one.job()
-        if self._busy:
-            return False
-        if (ready := self._timing.ready(job)) > now:
-            self._clock.at(ready, Phase.LOGIC, self._frees)
-            return False
-        self._busy = True
-        work = self._timing.take(job, now)
-        self._left = work.wide
-        if work.wide:
-            self._offer_word(work.offered)
-        else:
-            self._clock.at(work.complete, Phase.LOGIC, self._end)
-        return True
-
-    def written(self) -> None:
-        """Take the word that is offered."""
-        now = self._clock.now
-        self._timing.wait(now - self._offered)
-        self._left -= 1
-        if self._left:
-            self._offer_word(now + 1)
-        else:
-            self._clock.at(now + 1, Phase.LOGIC, self._end)
-
-    def _offer_word(self, cycle: int) -> None:
-        self._offered = cycle
-        self._offer(cycle)
-
-    def _end(self) -> None:
-        self._clock.following(self._rest)
-        self._ends()
-
-    def _rest(self) -> None:
-        self._busy = False
-
-
-class _Core:
-    """The parts of a core, connected.
+    Raises:
+        ConfigError: the program waits at a barrier, and the core is alone.
 
     Attributes:
-        over: the cycle in which all instructions have ended.
+        write_port: of the vector buffer. fork: of the core's strips.
     """
 
     def __init__(
-        self,
-        config: CoreConfig,
-        program: Sequence[Instruction],
-        bases: Sequence[int],
-        products: Products,
-        address: int,
-        latency: int,
-        written: Collection[str],
+        self, clock: EventClock, config: CoreConfig, job: Job, arrive: Arrive | None = None
     ) -> None:
-        self.clock = clock = EventClock()
-        self.port = WritePort(clock)
-        self.board = board = ScoreboardTiming(clock, program)
-        self.over = 0
-        self.ports = ports = ports_of_core(clock, config, latency, written)
-        misc, strips, loads = (partial(self.port.offer, number) for number in range(3))
-        functions = _Functions(clock, config, misc, *self._calls(Unit.MISC))
+        self._clock, self._job = clock, job
+        self._ports = ports = job.ports(clock, config)
+        bases, program = job.bases, job.program
+        if arrive is None and _systems(program, SystemOperation.BARRIER):
+            raise ConfigError("the program has a BARRIER, and the core is alone; leave it out")
+        self.write_port = port = WritePort(clock)
+        self._board = board = ScoreboardTiming(clock, program)
+        self._begin = self._over = 0
+        misc, loads = (partial(port.offer, number) for number in (0, 2))
+        functions = FunctionTiming(clock, config, misc, *self._calls(Unit.MISC))
         load = LoadTiming(clock, config, bases, ports, loads, *self._calls(Unit.LD))
-        product = ProductTiming(
-            clock, config, load.channels, products, strips, *self._calls(Unit.MV)
-        )
-        self.port.writers = {0: functions.written, 1: product.written, 2: load.written}
+        self.fork = StripFork(clock, port, lambda: product.written())
+        products = ProgramProducts(config, program, bases, job.memories or {})
+        calls = {unit: self._calls(unit) for unit in PRODUCTS}
+        product = ProductTiming(clock, config, load.channels, products, self.fork.offer, calls)
+        port.writers |= {0: functions.written, 2: load.written}
         board.units = {
             Unit.LD: load,
             Unit.ST: StoreTiming(clock, config, bases, ports, self._calls(Unit.ST)[1]),
-            Unit.MV: product,
+            **dict.fromkeys(PRODUCTS, product),
             Unit.MISC: functions,
-            Unit.SYS: _System(clock, self._calls(Unit.SYS)[1]),
+            Unit.SYS: SystemTiming(clock, arrive, self._calls(Unit.SYS)[1]),
         }
-        front = FrontTiming(clock, config, program, address, latency, board.arrive)
+        self._front = front = FrontTiming(
+            clock, config, program, ports[PROGRAM], job.address, board.arrive
+        )
         board.room, board.over = front.room, self._is_over
-        self.readers = [front.reader, load.general, *load.channels]
+        self._readers = [front.reader, load.general, *load.channels]
+
+    def begin(self) -> None:
+        """Begin in this cycle, the first one in which the core is busy."""
+        self._begin = self._clock.now
+        self._front.begin()
+
+    def schedule(self) -> CoreSchedule:
+        """Return what the program did, when all time has passed.
+
+        Raises:
+            ConfigError: an instruction has not ended.
+        """
+        board, program, begin = self._board, self._job.program, self._begin
+        if -1 in board.end:
+            number = board.end.index(-1)
+            raise ConfigError(
+                f"instruction {number}, {program[number].unit.name}, never ends; load no more "
+                "words for products than these take"
+            )
+        rests = max(self._over + 1, *(reader.rests for reader in self._readers))
+        cycles = rests + 2 - begin
+        clears = [
+            board.start[number] - begin for number in _systems(program, SystemOperation.CLEAR)
+        ]
+        return CoreSchedule(
+            start=[cycle - begin for cycle in board.start],
+            end=[cycle - begin for cycle in board.end],
+            cycles=cycles,
+            counted=cycles - 1 - max(clears, default=-1),
+            waits=self.write_port.waits,
+            written=frozenset(name for name, port in self._ports.items() if port.is_written(rests)),
+        )
 
     def _calls(self, unit: Unit) -> tuple[Call, Call]:
         """Return what a unit calls when it is free again, and when an instruction ends."""
-        return partial(self.board.offer, unit), partial(self.board.ends, unit)
+        return partial(self._board.offer, unit), partial(self._board.ends, unit)
 
     def _is_over(self) -> None:
-        self.over = self.clock.now
-        for reader in self.readers:
-            self.clock.following(reader.stop)
+        self._over = self._clock.now
+        for reader in self._readers:
+            self._clock.following(reader.stop)
 
 
-def _check(program: Sequence[Instruction]) -> None:
-    """Refuse a program that a core does not execute to its end."""
-    if [number for number, one in enumerate(program) if one.is_end] != [len(program) - 1]:
-        raise ConfigError("the program does not end with its only END; add SYS op=END as its last")
-    if any(one.unit is Unit.MM for one in program):
-        raise ConfigError("the program has an MM, which no core executes yet; use MV")
+def _systems(program: Sequence[Instruction], operation: SystemOperation) -> list[int]:
+    """Return the numbers of a program's SYS instructions of one kind."""
+    return [
+        number
+        for number, one in enumerate(program)
+        if one.unit is Unit.SYS and one["op"] == operation
+    ]
 
 
 def program_cycles(
@@ -218,7 +191,7 @@ def program_cycles(
     *,
     memories: Mapping[str, np.ndarray] | None = None,
     address: int = 0,
-    latency: int = 1,
+    timing: Timings | None = None,
     written: Collection[str] = (),
 ) -> CoreSchedule:
     """Return when a program's instructions start and end.
@@ -229,30 +202,21 @@ def program_cycles(
         memories: of the channels, by port, uint8 [bytes]: the weight streams are read from there.
             Without packed products they are not needed.
         address: of the program in its memory, in bytes.
-        latency: of all memories, 1 or more.
+        timing: of the ports' memories, as `hw.core_simulation.run_programs` takes it.
         written: `CoreSchedule.written` of the program before; a memory that was written and is
             read gives the next word, and takes none.
 
     Raises:
-        ConfigError: the program does not end with its only END, an instruction waits for a token
-            that none in front of it gives, is one that no core executes yet, takes words that no
-            other one loads, or never ends.
+        ConfigError: the program does not end with its only END, waits at a barrier, an instruction
+            waits for a token that none in front of it gives, takes words that no other one loads,
+            or never ends; or a memory's latency is random.
         ShapeError: words are not a weight stream for each chain, or their product never ends.
     """
-    token_givers(program)
-    _check(program)
-    products = ProgramProducts(config, program, bases, memories or {})
-    core = _Core(config, program, bases, products, address, latency, written)
-    core.clock.run()
-    if -1 in core.board.end:
-        number = core.board.end.index(-1)
-        raise ConfigError(
-            f"instruction {number}, {program[number].unit.name}, never ends; load no more words "
-            "for products than these take"
-        )
-    rests = max(core.over + 1, *(reader.rests for reader in core.readers))
-    last = frozenset(name for name, port in core.ports.items() if port.is_written(rests))
-    return CoreSchedule(core.board.start, core.board.end, rests + 2, core.port.waits, last)
+    clock = EventClock()
+    core = CoreTiming(clock, config, Job(program, bases, memories, address, timing, written))
+    core.begin()
+    clock.run()
+    return core.schedule()
 
 
 def successive_cycles(
@@ -261,29 +225,35 @@ def successive_cycles(
     bases: Sequence[Sequence[int]],
     *,
     memories: Mapping[str, np.ndarray] | None = None,
-    latency: int = 1,
+    timing: Timings | None = None,
 ) -> list[CoreSchedule]:
     """Return when the instructions of programs start and end that a core runs one after the other.
 
     They lie one behind the other in their memory, each from a word of memory on, as
-    `hw.core_simulation.run_programs` puts them there.
+    `hw.core_simulation.run_programs` puts them there. Between them the memories rest.
 
     Args:
-        bases: the base registers of each. memories, latency: see `program_cycles`.
+        bases: the base registers of each. memories, timing: see `program_cycles`.
     """
-    address, schedules = 0, []
+    schedules: list[CoreSchedule] = []
     written: Collection[str] = ()
-    for program, own in zip(programs, bases, strict=True):
+    addresses = program_addresses(config, programs)
+    for program, own, address in zip(programs, bases, addresses, strict=True):
         schedule = program_cycles(
             config,
             program,
             own,
             memories=memories,
             address=address,
-            latency=latency,
+            timing=timing,
             written=written,
         )
         schedules.append(schedule)
         written = schedule.written
-        address += config.program_bytes(sum(one.format.words for one in program))
     return schedules
+
+
+def program_addresses(config: CoreConfig, programs: Sequence[Sequence[Instruction]]) -> list[int]:
+    """Return where programs begin that lie one behind the other, in bytes."""
+    sizes = [config.program_bytes(sum(one.format.words for one in each)) for each in programs]
+    return [0, *accumulate(sizes)][: len(programs)]

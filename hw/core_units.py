@@ -1,10 +1,10 @@
 """The units of a core: what executes a program, from its first word to its END or its first error.
 
-    program -> fetch -> decoder -> scoreboard -> LD   ST   MV   MISC   SYS
-                                                 |    |    |     |
-                                       memory <--+----+    |     |
-                                                 |    |    |     |
-                                                 v    |    v     v
+    program -> fetch -> decoder -> scoreboard -> LD   ST   MM, MV   MISC   SYS
+                                                 |    |      |       |
+                                       memory <--+----+      |       |
+                                                 |    |      |       |
+                                                 v    |      v       v
                                                  vector buffer, activation memory
 
 `hw.core` stands around it: it starts a program, and brings all of this back to its first state when
@@ -46,12 +46,13 @@ def core_name(config: CoreConfig) -> str:
     c = config
     return (
         f"c{c.chains}_m{c.m}_s{c.strips}_v{c.vector_depth}_a{c.activation_depth}_d{c.buffer_words}"
-        f"_b{c.burst_beats}_o{c.outstanding}_t{c.table_bits}_z{c.zero_fraction_bits}"
+        f"_r{c.replay_words}_b{c.burst_beats}_o{c.outstanding}_t{c.table_bits}"
+        f"_z{c.zero_fraction_bits}"
     )
 
 
 class CoreUnits(wiring.Component):
-    """Fetch, decoder, scoreboard, six units, and the memories on the chip.
+    """Fetch, decoder, scoreboard, the units, and the memories on the chip.
 
     Members:
         i_program: stream of `hw.instruction_fetch.program_layout`; one program, then a reset.
@@ -62,7 +63,8 @@ class CoreUnits(wiring.Component):
             scoreboard, and the units. Nothing starts any more.
         stop: no port begins a further burst. busy: a burst is in flight.
         running, waiting: a bit for each unit, see `hw.scoreboard`.
-        starved: a product is in work and no chain takes a word. fed: a chain takes one.
+        starved: a product is in work and no chain takes a word. fed: a chain takes one, from
+            memory or again.
         clear: high for a cycle: a SYS CLEAR.
         arrived: the program is at a barrier. released: it may go on.
         i_strips: streams of `hw.load_unit.vector_write_layout`: strips of the other cores.
@@ -108,46 +110,38 @@ class CoreUnits(wiring.Component):
         functions = add(m, platform, "functions", FunctionUnit, c)
         system = add(m, platform, "system", SystemUnit)
         units = {
-            Unit.LD: load,
-            Unit.ST: store,
-            Unit.MV: product,
-            Unit.MISC: functions,
-            Unit.SYS: system,
+            Unit.LD: (load.i, load.complete),
+            Unit.ST: (store.i, store.complete),
+            Unit.MM: (product.i_mm, product.complete_mm),
+            Unit.MV: (product.i, product.complete),
+            Unit.MISC: (functions.i, functions.complete),
+            Unit.SYS: (system.i, system.complete),
         }
-        for unit, block in units.items():
+        for unit, (taken, complete) in units.items():
             issued = getattr(scoreboard, port_name("o", unit))
             m.d.comb += [
-                block.i.payload.eq(issued.payload),
-                block.i.valid.eq(issued.valid),
-                issued.ready.eq(block.i.ready),
-                scoreboard.end[unit].eq(block.complete),
+                taken.payload.eq(issued.payload),
+                taken.valid.eq(issued.valid),
+                issued.ready.eq(taken.ready),
+                scoreboard.end[unit].eq(complete),
             ]
         self._ports(m, load, store)
         self._memories(m, platform, load, store, product, functions)
-        taken = Signal(c.chains)
-        for k, (words, chain) in enumerate(zip(load.o, product.i_words, strict=True)):
-            m.d.comb += [
-                *(chain.payload.eq(words.payload), chain.valid.eq(words.valid)),
-                words.ready.eq(chain.ready),
-                taken[k].eq(words.valid & words.ready),
-            ]
-        not_built = Signal(error_layout())
-        with m.If(scoreboard.o_mm.valid):
-            m.d.sync += not_built.code.eq(ErrorCode.ILLEGAL_OPCODE)
-            m.d.sync += not_built.pc.eq(scoreboard.o_mm.payload.pc)
+        for words, chain in zip(load.o, product.i_words, strict=True):
+            connect(m, words, chain)
+        multiplies = scoreboard.running[Unit.MM] | scoreboard.running[Unit.MV]
         m.d.comb += [
             *(system.released.eq(self.released), self.arrived.eq(system.arrived)),
             self.clear.eq(system.clear),
             self.ended.eq(system.ended & scoreboard.idle),
             self.interrupt.eq(system.interrupt),
             *(self.running.eq(scoreboard.running), self.waiting.eq(scoreboard.waiting)),
-            self.fed.eq(taken.any()),
-            self.starved.eq(scoreboard.running[Unit.MV] & ~taken.any()),
+            *(self.fed.eq(product.fed), self.starved.eq(multiplies & ~product.fed)),
             *(block.stop.eq(self.stop) for block in (reader, load, store)),
             self.busy.eq(reader.busy | load.busy | store.busy),
         ]
-        blocks = (decoder, scoreboard, load, store, product)
-        self._error(m, [program_error, *(block.error for block in blocks), not_built])
+        blocks = (decoder, scoreboard, load, store, product, functions)
+        self._error(m, [program_error, *(block.error for block in blocks)])
         m.d.comb += scoreboard.stop.eq(self.stop | (self.error.code != ErrorCode.NONE))
         return m
 

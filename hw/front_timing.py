@@ -33,7 +33,7 @@ class FrontTiming:
     """Fetch and decoder: the words of a program, one per cycle, into the units' queues.
 
     Args:
-        address: of the program in its memory, in bytes. latency: of that.
+        port: of the program's memory. address: where it lies there, in bytes.
         arrive: is given an instruction's number; returns whether its queue takes it in this cycle.
     """
 
@@ -42,8 +42,8 @@ class FrontTiming:
         clock: EventClock,
         config: CoreConfig,
         program: Sequence[Instruction],
+        port: PortTiming,
         address: int,
-        latency: int,
         arrive: Callable[[int], bool],
     ) -> None:
         self._clock, self._arrive = clock, arrive
@@ -54,9 +54,12 @@ class FrontTiming:
         self._offered: int | None = None  # from when on the latter is
         self._earliest: int | None = 0  # from when on the decoder takes a word
         self._is_blocked = False
-        port = PortTiming(clock, latency)
         self.reader = ReaderTiming(clock, config.general_axi, port, self._memory_word)
-        self.reader.give(address, -(-sum(self._words) // self._in_word))
+        self._job = (address, -(-sum(self._words) // self._in_word))
+
+    def begin(self) -> None:
+        """Begin with the program in this cycle."""
+        self.reader.give(*self._job)
 
     def room(self) -> None:
         """A queue has room again."""

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.core import CoreConfig
 from golden.spec.instruction import JOB_FIELDS
-from golden.spec.isa import Unit
+from golden.spec.isa import ErrorCode, Unit
+from golden.spec.special_function_unit import Byte, Operation
 from hw.emit import add
-from hw.isa import instruction_layout
+from hw.isa import error_layout, instruction_layout
 from hw.load_unit import vector_write_layout
 from hw.sfu_layouts import byte_layout
 from hw.vector_unit import VectorUnit, vector_word_layout
@@ -28,6 +29,8 @@ class FunctionUnit(wiring.Component):
         o_byte: stream of `hw.word_mover.write_layout` of the activation memory's lanes.
         lane: beside it, the lane.
         complete: high for a cycle when all words of an instruction are written.
+        error: `hw.isa.error_layout`: ILLEGAL_FIELD where `CoreConfig.check_pass` refuses an
+            instruction. It stays until a reset, and nothing is taken.
     """
 
     def __init__(self, config: CoreConfig) -> None:
@@ -43,6 +46,7 @@ class FunctionUnit(wiring.Component):
                 "o_byte": Out(stream.Signature(write_layout(column, config.activation_depth))),
                 "lane": Out(1),
                 "complete": Out(1),
+                "error": Out(error_layout()),
             }
         )
 
@@ -72,17 +76,29 @@ class FunctionUnit(wiring.Component):
         )
         work = unit.i.payload
         same = [name for name in JOB_FIELDS if name not in ("operation", "length")]
-        lane = Signal()
+        lane, illegal = Signal(), Signal()
         m.d.comb += [
+            illegal.eq(self._is_illegal()),
             work.job.operation.eq(misc.op),
             work.job.more_elements.eq(misc.length - 1),
             *(work.job[name].eq(misc[name]) for name in same),
             *(work[name].eq(misc[name]) for name in ("a", "b", "out", "out_byte")),
-            unit.i.valid.eq(self.i.valid),
-            self.i.ready.eq(unit.i.ready),
+            unit.i.valid.eq(self.i.valid & ~illegal),
+            self.i.ready.eq(unit.i.ready & ~illegal),
             self.lane.eq(lane),
             self.complete.eq(unit.complete),
         ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += lane.eq(misc.token)
+        with m.If(self.i.valid & illegal):
+            m.d.sync += [self.error.code.eq(ErrorCode.ILLEGAL_FIELD), self.error.pc.eq(misc.pc)]
         return m
+
+    def _is_illegal(self) -> Value:
+        """Return whether `CoreConfig.check_pass` refuses the instruction."""
+        config, misc = self.config, self.i.payload
+        last_word = (misc.length - 1)[(config.m - 1).bit_length() : len(misc.length)]
+        gives_bytes = (misc.op < Operation.LOAD) & (misc.byte != Byte.NONE)
+        return (last_word >= config.vector_depth) | (
+            gives_bytes & (last_word >= config.activation_depth)
+        )

@@ -18,7 +18,7 @@ from golden.spec.isa import ADDRESS_BITS
 from hw.event_clock import Call, EventClock, Phase
 from hw.fifo import Fifo
 from hw.load_expander import LOOPS
-from hw.port_timing import PortTiming, ports_of_core
+from hw.port_timing import PortTiming, Timings, ports_of_core
 
 Offer = Callable[[int], None]
 """Says that something is offered from a cycle on."""
@@ -77,6 +77,12 @@ class ReaderTiming:
         """Whether a word is offered in this cycle."""
         comes = self._port.comes
         return self._taken < len(comes) and comes[self._taken] + Fifo.cycles() <= self._clock.now
+
+    def has(self, words: int) -> bool:
+        """Tell whether so many words have come that nobody has taken."""
+        last = self._taken + words - 1
+        comes = self._port.comes
+        return not words or (last < len(comes) and comes[last] <= self._clock.now)
 
     def give(self, address: int, words: int) -> bool:
         """Give a job in this cycle; return whether it is taken."""
@@ -264,17 +270,17 @@ class LoadTiming:
 
 
 def load_cycles(
-    config: CoreConfig, load: Instruction, bases: Sequence[int], latency: int = 1
+    config: CoreConfig, load: Instruction, bases: Sequence[int], timing: Timings | None = None
 ) -> int:
     """Return the cycles from an LD instruction taken to its completion, both counted.
 
     Exact for one that follows none, when what comes is taken at once.
 
     Args:
-        bases: the base registers, in bytes. latency: of the memories, 1 or more.
+        bases: the base registers, in bytes. timing: see `hw.core_timing.program_cycles`.
     """
     clock = EventClock()
-    ports = ports_of_core(clock, config, latency)
+    ports = ports_of_core(clock, config, timing)
     end = 0
 
     def offer(cycle: int) -> None:

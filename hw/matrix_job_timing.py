@@ -26,9 +26,6 @@ from hw.weight_stream import Kind
 NEVER = 1 << 40
 """A cycle that does not come."""
 
-PATIENCE = 1 << 9
-"""Cycles without any handshake, while words and the sink are there, after which none will come."""
-
 
 class MergeTiming:
     """The `StreamMerge` of all strips.
@@ -40,6 +37,15 @@ class MergeTiming:
     def __init__(self, count: int) -> None:
         self._waiting = np.zeros(count, bool)
         self.number = -1
+
+    @property
+    def turns(self) -> bytes:
+        """Who has not been served in this round."""
+        return self._waiting.tobytes()
+
+    def assign(self, other: "MergeTiming") -> None:
+        """Become as another one is."""
+        self._waiting[:], self.number = other._waiting, other.number
 
     def step(self, offers: np.ndarray, leaves: bool) -> int:
         """Return from which chain a strip is taken, -1 for none, while one leaves or does not."""

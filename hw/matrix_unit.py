@@ -1,7 +1,7 @@
 """The matrix unit of a core: activations from a memory, weights from channels, strips of outputs.
 
-It executes the core's matrix-vector instructions, one after the other: every chain of the engine
-takes the words of its own memory channel, all take the same activations.
+It executes matrix-vector products, one after the other: every chain of the engine takes words of
+its own, all take the same activations.
 """
 
 from amaranth.hdl import Cat, Module, Signal, unsigned

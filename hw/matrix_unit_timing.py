@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from golden.spec.matrix_engine import MatrixEngineConfig
-from hw.matrix_job_timing import PATIENCE, JobTiming, MergeTiming
+from hw.event_clock import PATIENCE
+from hw.matrix_job_timing import JobTiming, MergeTiming
 from hw.matrix_unit_work import Product
 
 

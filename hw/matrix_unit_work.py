@@ -188,7 +188,7 @@ def raw_product(
 def instruction_product(
     config: MatrixEngineConfig, instruction: Instruction, words: np.ndarray
 ) -> Product:
-    """Return the job of an MV instruction.
+    """Return the job of an MV, or of a token of an MM.
 
     Args:
         words: uint8 [chains, words, bytes]; those of a raw matrix are not looked at.

@@ -83,6 +83,40 @@ class ChannelCounts:
     held: int
 
 
+@dataclass(frozen=True, eq=False)
+class PortRecord:
+    """What passed between a port and its memory; cycles count from the start of the simulation.
+
+    Attributes:
+        asked: cycles in which the address of a burst to be read was taken, int64 [bursts].
+        came: cycles in which words were read, int64 [words].
+        taken: cycles in which words were written; waited: for how many cycles each had been offered
+            before, int64 [words].
+        answered: cycles in which bursts that were written were answered, int64 [bursts].
+    """
+
+    asked: np.ndarray
+    came: np.ndarray
+    taken: np.ndarray
+    waited: np.ndarray
+    answered: np.ndarray
+
+    def between(self, begin: int, end: int) -> "PortRecord":
+        """Return what passed from one cycle on, up to another one."""
+
+        def part(cycles: np.ndarray) -> slice:
+            return slice(*np.searchsorted(cycles, (begin, end)))
+
+        taken = part(self.taken)
+        return PortRecord(
+            self.asked[part(self.asked)],
+            self.came[part(self.came)],
+            self.taken[taken],
+            self.waited[taken],
+            self.answered[part(self.answered)],
+        )
+
+
 def with_memory(design: Design, capacities: Mapping[str, int]) -> Design:
     """Return the design with a memory behind each AXI4 port of its masters; its other ports stay.
 
@@ -145,16 +179,28 @@ def write_image(folder: Path, prefix: str, content: np.ndarray) -> None:
         file.write(padding.tobytes())
 
 
-def write_timing(folder: Path, prefix: str, timing: MemoryTiming) -> None:
-    """Write how fast the memory behind the port `prefix` is; without this it has the defaults."""
+def write_timing(folder: Path, prefix: str, timing: MemoryTiming, *, records: bool = False) -> None:
+    """Write how fast the memory behind the port `prefix` is; without this it has the defaults.
+
+    Args:
+        records: the memory is to record what passes, for `read_record`.
+    """
     t, rate = timing, timing.words_per_cycle
-    numbers = (t.latency, t.extra_latency, rate.numerator, rate.denominator, t.seed)
+    numbers = (t.latency, t.extra_latency, rate.numerator, rate.denominator, t.seed, int(records))
     (folder / f"{prefix}.timing").write_text(" ".join(map(str, numbers)), encoding="utf-8")
 
 
 def read_counts(folder: Path, prefix: str) -> ChannelCounts:
     """Return what the memory behind the port `prefix` counted."""
     return ChannelCounts(*_read_numbers(folder, prefix)[:6])
+
+
+def read_record(folder: Path, prefix: str) -> PortRecord:
+    """Return what passed the port `prefix`, where that was recorded."""
+    text = (folder / f"{prefix}.record").read_text(encoding="utf-8")
+    cycle, what, waited = np.fromstring(text, np.int64, sep=" ").reshape(-1, 3).T
+    asked, came, taken, answered = (what >> bit & 1 == 1 for bit in range(4))
+    return PortRecord(cycle[asked], cycle[came], cycle[taken], waited[taken], cycle[answered])
 
 
 def read_written(folder: Path, prefix: str) -> tuple[int, np.ndarray]:

@@ -15,6 +15,7 @@ from golden.spec.isa import Memory
 from hw.event_clock import Call, EventClock, Phase
 from hw.fifo import Fifo
 from hw.load_timing import run_addresses
+from hw.memory_model import MemoryTiming
 from hw.port_timing import PortTiming
 
 Steps = Generator[None, None, None]
@@ -145,11 +146,11 @@ class _Writer:
 
     def _left(self) -> None:
         """A word leaves in this cycle; its memory answers the last one of a burst."""
-        now, responds = self._clock.now, self._responds
-        self._leaves.append(now)
+        responds = self._responds
+        self._leaves.append(self._clock.now)
         if len(self._leaves) == self._lasts[0]:
             self._lasts.popleft()
-            responds.append(max(now + self.port.latency, responds[-1] + 1 if responds else 0))
+            responds.append(self.port.answer())
         self._resume()
 
 
@@ -222,17 +223,21 @@ class StoreTiming:
 
 
 def store_cycles(
-    config: CoreConfig, memory: Memory, runs: Sequence[tuple[int, int]], ports: int, latency: int
+    config: CoreConfig,
+    memory: Memory,
+    runs: Sequence[tuple[int, int]],
+    ports: int,
+    timing: MemoryTiming | None = None,
 ) -> int:
     """Return the cycles from an instruction taken to its completion, both counted.
 
-    Exact with memories that take an address at once and then a word per cycle, and respond
-    `latency` cycles after a burst's last word, 1 or more.
+    Exact with memories that nobody else uses, and that take every address at once.
 
     Args:
         memory: that is read on the chip.
         runs: byte address and bytes of each.
         ports: that get these runs, one after the other.
+        timing: of their memories, without random latency; the default of `MemoryTiming`.
     """
     clock = EventClock()
     end = 0
@@ -242,7 +247,7 @@ def store_cycles(
         end = clock.now
 
     unit = StoreTiming(clock, config, (), {}, ends)
-    unit.store(memory, runs, [PortTiming(clock, latency) for _ in range(ports)])
+    unit.store(memory, runs, [PortTiming(clock, timing) for _ in range(ports)])
     clock.run()
     return end + 1
 

@@ -4,9 +4,10 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from golden.spec.errors import ConfigError
@@ -18,7 +19,14 @@ Cells = Mapping[str, int]
 SCALE = "group_scale"
 """A submodule whose name begins so holds scales and requantisation; its DSPs are counted apart."""
 
+REST = "rest"
+"""The part of what is in no other one."""
+
 _PORTS = "ABCDEFGH"
+
+_ZEROS = re.compile(r"^  initial begin\n(?:    \w+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
+"""What a memory holds at first, if that is 0 everywhere, as it is without being said; Yosys reads a
+minute at that of a large memory."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,8 @@ class Target:
 TARGETS = {
     "ultrascale+": Target(
         # Without -widemux: its MUXF cells need look-up tables in front, which nothing counts.
-        command="synth_xilinx -family xcup -noiopad -noclkbuf -top {top}",
+        # Large memories go to UltraRAM.
+        command="synth_xilinx -family xcup -noiopad -noclkbuf -uram -top {top}",
         dsp="DSP48E2",
         # A shift register is a look-up table that is used as memory.
         luts={**{f"LUT{n}": 1 for n in range(1, 7)}, "INV": 1, "SRL16E": 1, "SRLC32E": 1},
@@ -74,8 +83,8 @@ TARGETS = {
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a design takes of a target.
+class Counts:
+    """What cells take of a target.
 
     Attributes:
         dsp: multipliers, without those of scales and requantisation, which are `scale_dsp`.
@@ -83,8 +92,6 @@ class Resources:
             Of a memory cell with a read port per look-up table, those count that are read, and the
             one whose address writes them all (AMD UG574); the others are free for logic.
         ff, bram, uram: flip-flops and blocks of memory.
-        soft_multipliers: multiplications that had to be built from look-up tables.
-        path: the longest path between registers, as `hw.logic_depth` counts it.
         cells: what was counted.
     """
 
@@ -95,9 +102,23 @@ class Resources:
     ff: int
     bram: float
     uram: int
+    cells: Cells
+
+
+@dataclass(frozen=True)
+class Resources(Counts):
+    """What a design takes of a target.
+
+    Attributes:
+        soft_multipliers: multiplications that had to be built from look-up tables; of modules that
+            were mapped apart, those of one instance each.
+        path: the longest path between registers, as `hw.logic_depth` counts it.
+        parts: of the design, and REST for what is in none of them.
+    """
+
     soft_multipliers: int
     path: logic_depth.Path
-    cells: Cells
+    parts: Mapping[str, Counts]
 
     @property
     def lut_per_dsp(self) -> float:
@@ -116,30 +137,46 @@ def check_target(target: str) -> None:
         raise ConfigError(f"there is no target {target!r}; known are {', '.join(TARGETS)}")
 
 
-def synthesise(design: Design, target: str) -> Resources:
+def synthesise(
+    design: Design,
+    target: str,
+    apart: Sequence[str] = (),
+    parts: Mapping[str, str] = MappingProxyType({}),
+) -> Resources:
     """Map `design` to `target` and count.
+
+    Args:
+        apart: modules whose names begin so are mapped once each, however many instances there are,
+            and nothing is optimised across their ports: a large design takes minutes so, and not
+            hours. What is counted, and the longest path, are those of the whole.
+        parts: that are counted one by one: patterns of what the names of their cells begin with,
+            which are those of instances in each other, with points between. The first one counts.
 
     Raises:
         ConfigError: unknown target. ToolError: Yosys failed, or there is a combinational loop.
     """
     check_target(target)
     about = TARGETS[target]
+    kept = [name for name in design.modules if apart and name.startswith(tuple(apart))]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log = yosys.run_flat(
-            design.verilog,
+            _ZEROS.sub("", design.verilog),
             design.top,
             "opt_clean -purge",  # abc9 stops at names of wires that look like bits of others
             # What follows `check` would give cells new names, without their place in the design.
             f"{about.command.format(top=design.top)} -run begin:check",
             "blackbox =A:whitebox",
+            *(f"setattr -mod -unset keep_hierarchy {name}" for name in kept),
+            *(["flatten"] if kept else []),
             f"select {design.top}",
             "write_json -selected mapped.json",
             folder=folder,
+            apart=kept,
         )
         mapped = json.loads((folder / "mapped.json").read_text(encoding="utf-8"))
     module = mapped["modules"][design.top]
-    return count(module, about, soft_multipliers(log))
+    return count(module, about, soft_multipliers(log), parts)
 
 
 def soft_multipliers(log: str) -> int:
@@ -151,22 +188,42 @@ def soft_multipliers(log: str) -> int:
     return len(re.findall(r"creating \$macc model for \S+ \(\$mul\)", last))
 
 
-def count(module: Mapping[str, Any], target: Target, soft_multipliers: int = 0) -> Resources:
+def count(
+    module: Mapping[str, Any],
+    target: Target,
+    soft_multipliers: int = 0,
+    parts: Mapping[str, str] = MappingProxyType({}),
+) -> Resources:
     """Return the resources of a flat mapped module, in the form of Yosys' JSON."""
-    kinds = Counter(cell["type"] for cell in module["cells"].values())
+    used = _used_bits(module)
+    counts = {part: _count(cells, target, used) for part, cells in _by_part(module, parts).items()}
+    return Resources(
+        **vars(_count(module["cells"], target, used)),
+        soft_multipliers=soft_multipliers,
+        path=logic_depth.longest_path(module),
+        parts=counts,
+    )
+
+
+def _count(named: Mapping[str, Any], target: Target, used: set[object]) -> Counts:
+    """Return what cells take, by their names.
+
+    Args:
+        used: nets that a cell of the whole design reads.
+    """
+    kinds = Counter(cell["type"] for cell in named.values())
 
     def weigh(weights: Mapping[str, float]) -> float:
         return sum(number * weights.get(kind, 0) for kind, number in kinds.items())
 
-    multipliers = [name for name, cell in module["cells"].items() if cell["type"] == target.dsp]
+    multipliers = [name for name, cell in named.items() if cell["type"] == target.dsp]
     scale_dsp = sum(bool(re.search(rf"(?<!\w){SCALE}", name)) for name in multipliers)
-    used = _used_bits(module)
     memory = sum(
         _memory_luts(cell, target.memories[cell["type"]], used)
-        for cell in module["cells"].values()
+        for cell in named.values()
         if cell["type"] in target.memories
     )
-    return Resources(
+    return Counts(
         dsp=len(multipliers) - scale_dsp,
         scale_dsp=scale_dsp,
         lut=int(weigh(target.luts)) + memory,
@@ -174,10 +231,21 @@ def count(module: Mapping[str, Any], target: Target, soft_multipliers: int = 0) 
         ff=int(weigh(dict.fromkeys(target.ffs, 1))),
         bram=weigh(target.bram),
         uram=int(weigh(dict.fromkeys(target.uram, 1))),
-        soft_multipliers=soft_multipliers,
-        path=logic_depth.longest_path(module),
         cells=dict(kinds),
     )
+
+
+def _by_part(module: Mapping[str, Any], parts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the cells of each part by their names; of a part that has none too."""
+    if not parts:
+        return {}
+    found: dict[str, dict[str, Any]] = {part: {} for part in (*parts, REST)}
+    for name, cell in module["cells"].items():
+        # Yosys writes the names that it gives itself so where a module becomes a part of another.
+        place = name.replace("$flatten", "").replace("\\", "")
+        owner = (part for part, pattern in parts.items() if re.match(pattern, place))
+        found[next(owner, REST)][name] = cell
+    return found
 
 
 def _used_bits(module: Mapping[str, Any]) -> set[object]:

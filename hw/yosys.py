@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from golden.spec.errors import ToolError
@@ -15,15 +16,21 @@ for command in sys.argv[1:]:
 """
 
 
-def run_flat(verilog: str, top: str, *commands: str, folder: Path) -> str:
+def run_flat(
+    verilog: str, top: str, *commands: str, folder: Path, apart: Sequence[str] = ()
+) -> str:
     """Run the commands on module `top` of `verilog`, flattened, in `folder`; return the log.
+
+    Args:
+        apart: modules that stay modules.
 
     Raises:
         ToolError: a command failed; the message holds Yosys' last lines.
     """
     (folder / "design.v").write_text(verilog, encoding="utf-8")
-    begin = ("read_verilog design.v", f"hierarchy -top {top}", "proc", "flatten")
-    return run(*begin, *commands, folder=folder)
+    begin = ["read_verilog design.v", f"hierarchy -top {top}", "proc"]
+    begin += [f"setattr -mod -set keep_hierarchy 1 {module}" for module in apart]
+    return run(*begin, "flatten", *commands, folder=folder)
 
 
 def run(*commands: str, folder: Path | None = None) -> str:

@@ -68,7 +68,13 @@ def _name(one: Instruction) -> str:
         case Unit.MISC:
             return f"{Operation(one['op']).name} {one['length']}"
         case Unit.MV:
-            return f"{Weights(one['weights']).name} {one['strips']} strips x {one['columns']}"
+            return _product_name(one)
+        case Unit.MM:
+            return f"{_product_name(one)} x {one['tokens']} tokens"
         case Unit.LD | Unit.ST:
             return Base(one["base"]).name.lower()
     return one.unit.name
+
+
+def _product_name(one: Instruction) -> str:
+    return f"{Weights(one['weights']).name} {one['strips']} strips x {one['columns']}"

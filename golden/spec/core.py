@@ -8,7 +8,13 @@ from golden.spec.errors import ConfigError
 from golden.spec.instruction import Instruction
 from golden.spec.isa import CHANNELS, PC_BITS, WORD_BITS, Unit, Weights
 from golden.spec.matrix_engine import MatrixEngineConfig
-from golden.spec.special_function_unit import SLOT_BITS, WIDE_BITS, SpecialFunctionUnitConfig
+from golden.spec.special_function_unit import (
+    SLOT_BITS,
+    WIDE_BITS,
+    Byte,
+    Job,
+    SpecialFunctionUnitConfig,
+)
 
 SCALE_BITS, SCALE_SHIFT = 16, 14
 """Of the engine's scales: with a scale of 2**SCALE_SHIFT an output is a sum itself."""
@@ -145,6 +151,11 @@ class CoreConfig:
         return self.cores * self.chains
 
     @property
+    def lanes(self) -> int:
+        """INT8 products per cycle of all cores."""
+        return self.cores * self.engine.lanes
+
+    @property
     def raw_step(self) -> int:
         """From a chain's pair of strips to its next one, in a product with plain words."""
         return self.all_chains * LANES
@@ -184,6 +195,22 @@ class CoreConfig:
             if product[name] != needed:
                 raise ConfigError(
                     f"{unit} {name} is {product[name]}; {needed} goes with the others"
+                )
+
+    def check_pass(self, job: Job) -> None:
+        """Refuse a job of a MISC instruction that this core cannot execute.
+
+        Raises:
+            ConfigError: its vector has more words than a memory that it goes through.
+        """
+        words = self.functions.words(job.length)
+        memories = [("vector buffer", self.vector_depth)]
+        if job.operation.is_pass and job.byte is not Byte.NONE:
+            memories.append(("activation memory", self.activation_depth))
+        for name, depth in memories:
+            if words > depth:
+                raise ConfigError(
+                    f"MISC length is {job.length}, which is {words} words; the {name} has {depth}"
                 )
 
     @property

@@ -1,8 +1,10 @@
 // A channel of a behavioural memory behind an AXI4 port: see hw/memory_model.py.
 //
 // It is loaded from NAME.bin in the working directory, the byte at address 0 first. NAME.timing holds
-// the five numbers of its timing, in the order below. At the end it leaves what has been written in
-// NAME.written, and its counts in NAME.counts.
+// the five numbers of its timing, in the order below, and 1 if what passes is to be recorded, else 0.
+// At the end it leaves what has been written in NAME.written, its counts in NAME.counts, and the
+// record in NAME.record: a line for each cycle in which anything passes, with the cycle, a number
+// whose bits say what (below), and how long a word that is written has waited.
 //
 // The outputs and `write_turn` are registers that change with the clock; everything else is this
 // model's own, written by one block.
@@ -48,7 +50,7 @@ module memory_channel #(
 );
   localparam BYTES = DATA_BITS / 8;
   localparam BYTE_BITS = $clog2(BYTES);
-  localparam QUEUE = 64;  // bursts in flight, in each direction
+  localparam QUEUE = 256;  // bursts in flight, in each direction
   localparam OKAY = 2'd0, DECERR = 2'd3;
   localparam [63:0] CAPACITY = WORDS;
 
@@ -69,11 +71,13 @@ module memory_channel #(
   integer extra_latency = 0;  // 0 to this many are added to each burst's latency
   integer rate = 1, per = 1;  // `rate` words in `per` cycles, shared by reads and writes
   reg [31:0] random = 1;      // the seed
+  integer records = 0;
 
   reg [63:0] now = 0, at;
   integer credit = 0;  // a word costs `per`, a cycle brings `rate`
   reg write_was_last = 0, write_open = 0, write_turn = 0;
-  integer file, got, lane, index;
+  integer file, got, lane, index, record;
+  integer waited = 0;  // cycles, of the word to be written that is offered
 
   // What is counted goes on through a reset.
   reg [63:0] cycles = 0, words_read = 0, words_written = 0;
@@ -115,10 +119,11 @@ module memory_channel #(
   initial begin
     file = $fopen({NAME, ".timing"}, "r");
     if (file != 0) begin
-      got = $fscanf(file, "%d %d %d %d %d", latency, extra_latency, rate, per, random);
-      if (got != 5) $fatal(1, "%0s.timing does not hold five numbers", NAME);
+      got = $fscanf(file, "%d %d %d %d %d %d", latency, extra_latency, rate, per, random, records);
+      if (got != 6) $fatal(1, "%0s.timing does not hold six numbers", NAME);
       $fclose(file);
     end
+    if (records != 0) record = $fopen({NAME, ".record"}, "w");
     credit = per;
     file = $fopen({NAME, ".bin"}, "rb");
     if (file != 0) begin
@@ -133,6 +138,12 @@ module memory_channel #(
   always @(posedge clk) begin
     cycles <= cycles + 1;
     now = now + 1;
+    // From the lowest bit on: an address to read, a word read, a word written, a response.
+    if (records != 0 & ((arvalid & arready) | (rvalid & rready) | (wvalid & wready) |
+                        (bvalid & bready)))
+      $fwrite(record, "%0d %0d %0d\n", cycles,
+              {bvalid & bready, wvalid & wready, rvalid & rready, arvalid & arready}, waited);
+    waited = wvalid & ~wready ? waited + 1 : 0;
     // Addresses come in.
     if (arvalid & arready) begin
       check_address(araddr, arlen, arsize, arburst);
@@ -249,5 +260,6 @@ module memory_channel #(
         for (lane = 0; lane < BYTES; lane = lane + 1)
           $fwrite(file, "%c", words[at][8*lane +: 8]);
     $fclose(file);
+    if (records != 0) $fclose(record);
   end
 endmodule

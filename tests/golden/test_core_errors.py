@@ -130,13 +130,28 @@ def test_a_product_that_does_not_go_with_its_stream(name, number):
         core.run(program(load, other))
 
 
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (
+            Job(Operation.LINEAR, 256 * 8 + 1),
+            "MISC length is 2049, which is 257 words; the vector buffer has 256",
+        ),
+        (
+            Job(Operation.LINEAR, 64 * 8 + 1, byte=Byte.LOW),
+            "MISC length is 513, which is 65 words; the activation memory has 64",
+        ),
+    ],
+)
+def test_a_pass_that_a_core_refuses(job, message):
+    with pytest.raises(CoreStopped, match=f"^word 1: {message}$") as stop:
+        make_core().run(program(SYNC, misc(job)))
+    assert (stop.value.code, stop.value.pc) == (ErrorCode.ILLEGAL_FIELD, 1)
+    shorter = replace(job, length=job.length - 1)
+    run(make_core(), misc(shorter), misc(replace(job, byte=Byte.NONE, length=65 * 8)))
+
+
 def test_more_words_than_a_memory_has():
-    for job, where in (
-        (Job(Operation.LINEAR, 257 * 8), "257"),
-        (Job(Operation.LINEAR, 65 * 8, byte=Byte.LOW), "65"),
-    ):
-        with pytest.raises(UndefinedProgram, match=f"^word 0: MISC .* its {where} words are more"):
-            make_core().run(program(misc(job)))
     core = make_core(config=replace(M8, vector_depth=16))
     for queue in core.streams:
         queue.put(np.zeros((64, 16), np.uint8))

@@ -270,10 +270,10 @@ class Job:
         """Return the cycles of each store, from the instruction taken to its completion."""
         return (trace.transfers("o") - trace.transfers("i") + 1).tolist()
 
-    def contract(self, latency):
+    def contract(self, timing=None):
         """Return the cycles that they must take."""
         return [
-            StoreUnit.cycles(self.config, Memory(s.fields["memory"]), s.runs, len(s.ports), latency)
+            StoreUnit.cycles(self.config, Memory(s.fields["memory"]), s.runs, len(s.ports), timing)
             for s in self.stores
         ]
 

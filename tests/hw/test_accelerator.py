@@ -6,19 +6,19 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from proofs import broken
-from random_accelerator_programs import (
-    PAIR,
-    core_images,
-    golden_accelerator,
-    random_programs,
-    run_golden_cores,
-)
 
 from golden.spec.control import Status
 from golden.spec.instruction import instruction
 from golden.spec.isa import SystemOperation, Unit
 from hw import cosim
 from hw.accelerator import Accelerator
+from hw.accelerator_cases import (
+    PAIR,
+    core_images,
+    golden_accelerator,
+    random_programs,
+    run_golden_cores,
+)
 from hw.core_ports import port_names
 from hw.core_simulation import ProgramRun, mismatches, run_accelerator
 from hw.emit import emit
@@ -82,7 +82,7 @@ def test_a_host_breaks_off_a_core_that_waits_for_one_that_has_stopped():
     barrier = instruction(Unit.SYS, op=SystemOperation.BARRIER)
     stops, waits = (
         [ProgramRun([word for one in (first, end) for word in one.encode()])]
-        for first in (instruction(Unit.MM), barrier)
+        for first in (instruction(Unit.MM, columns=1023), barrier)
     )
     good = random_programs(PAIR, matrices, 1, 1, 10)
     effects = run_golden_cores(golden_accelerator(PAIR, memories), good)
@@ -101,7 +101,7 @@ def test_a_host_breaks_off_a_core_that_waits_for_one_that_has_stopped():
     [
         ("core.released.eq(barrier.released[number])", "core.released.eq(1)"),
         (
-            "connect(m, core.o_strips[way], cores[other].i_strips[back])",
+            "connect(m, core.o_strips[way], path.i)",
             "m.d.comb += core.o_strips[way].ready.eq(1)",
         ),
     ],

@@ -5,73 +5,24 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from proofs import broken
-from random_core_programs import BASES, CONFIG, SIZE, golden_core, images, random_runs, run_golden
 
-from golden.core_effects import CoreStopped
-from golden.scoreboard import MAX_TOKENS
 from golden.spec.control import Status
 from golden.spec.instruction import instruction, mask_of
-from golden.spec.isa import ErrorCode, SystemOperation, Unit, Weights
+from golden.spec.isa import ErrorCode, SystemOperation, Unit
+from golden.spec.special_function_unit import Byte
 from hw.core import Core
+from hw.core_cases import BASES, CONFIG, golden_core, images, random_runs, run_golden
 from hw.core_ports import port_names
 from hw.core_simulation import LEAST_CAPACITY, ProgramRun, mismatches, run_programs
 from hw.memory_model import MemoryTiming
+from hw.wrong_programs import END, golden_stop, overload, plain_product, words_of, wrong_programs
 
 SLOW = MemoryTiming(latency=30, extra_latency=20, words_per_cycle=Fraction(1, 2), seed=7)
 DONE = Status.DONE | Status.INTERRUPT
 FAILED = Status.ERROR | Status.INTERRUPT
 
-END = instruction(Unit.SYS, op=SystemOperation.END, interrupt=1)
-OVERLOAD = instruction(Unit.LD, channels=7, length=10, count_1=3, stride_1=16)
-"""Words that no product takes: the next program must not find them."""
-
-PRODUCT = {
-    "weights": Weights.RAW,
-    "columns": 2,
-    "group": 2,
-    "words": 16,
-    "strips": 6,
-    "scale": 1,
-}
-
-
-def words_of(*instructions):
-    return [word for one in instructions for word in one.encode()]
-
-
-BAD = {
-    "opcode": [*words_of(OVERLOAD), 7 << 28, *words_of(END)],
-    "rest": [*words_of(OVERLOAD), (15 << 28) + 1, *words_of(END)],
-    "field": [*words_of(OVERLOAD), words_of(END)[0] | 1, *words_of(END)],
-    "no end": words_of(OVERLOAD),
-    "half an instruction": words_of(OVERLOAD, OVERLOAD)[:-1],
-    "tokens": words_of(OVERLOAD, *[instruction(Unit.SYS, release=2)] * (MAX_TOKENS + 1), END),
-    "unaligned": words_of(OVERLOAD, instruction(Unit.LD, offset=8), END),
-    "unaligned channel": words_of(OVERLOAD, instruction(Unit.LD, channels=4, offset=1), END),
-    "read": words_of(OVERLOAD, instruction(Unit.LD, offset=SIZE - 16, length=2), END),
-    "read channel": words_of(
-        instruction(Unit.SYS),
-        instruction(Unit.LD, channels=2, offset=SIZE, length=16),
-        instruction(Unit.MV, channels=2, release=mask_of(Unit.MV, [Unit.SYS]), **PRODUCT),
-        instruction(Unit.SYS, op=SystemOperation.END, wait=mask_of(Unit.SYS, [Unit.MV])),
-    ),
-    "write": words_of(OVERLOAD, instruction(Unit.ST, offset=SIZE - 1, length=2), END),
-    "write channel": words_of(OVERLOAD, instruction(Unit.ST, offset=SIZE, channels=6), END),
-    "MM": words_of(OVERLOAD, instruction(Unit.MM), END),
-    **{
-        f"MV {name}": words_of(OVERLOAD, instruction(Unit.MV, **PRODUCT | {name: value}), END)
-        for name, value in (
-            ("columns", 1023),
-            ("group", 3),
-            ("words", 17),
-            ("strips", 5),
-            ("sweeps", 2),
-            ("paired", 1),
-            ("addresses", 5),
-        )
-    },
-    "MV channels": words_of(OVERLOAD, instruction(Unit.MV, channels=1), END),
-}
+OVERLOAD = overload(CONFIG)
+BAD = wrong_programs(CONFIG)
 
 
 def check(config, seed, programs, count, timing=None, core=Core, most_cycles=100_000):
@@ -105,15 +56,6 @@ def test_more_random_programs(seed):
     assert check(CONFIG, seed, 10, 100, SLOW if seed % 2 else None) == []
 
 
-def stopped_at(name, words, memories):
-    """Return the error with which golden stops, and where; it does not count tokens."""
-    if name == "tokens":
-        return ErrorCode.TOKEN_OVERFLOW, OVERLOAD.format.words + MAX_TOKENS
-    with pytest.raises(CoreStopped) as stop:
-        golden_core(CONFIG, memories).run(words)
-    return stop.value.code, stop.value.pc
-
-
 def check_errors(core=Core):
     """Run wrong programs, and behind each of them one with all kinds of instructions."""
     memories, matrices = images(CONFIG, 1)
@@ -121,7 +63,7 @@ def check_errors(core=Core):
     runs, expected = [], []
     for number, (name, words) in enumerate(BAD.items()):
         runs += [ProgramRun(words, BASES), good[number % len(good)]]
-        expected.append(stopped_at(name, words, memories))
+        expected.append(golden_stop(CONFIG, name, words, memories))
     golden = golden_core(CONFIG, memories)
     effects = run_golden(golden, runs[1::2])
     result = run_programs(CONFIG, runs, memories, core=core, most_cycles=5000)
@@ -146,10 +88,37 @@ def test_a_core_without_base_registers_is_seen():
     assert check(CONFIG, 0, 1, 30, core=core, most_cycles=20_000) != []
 
 
+def test_passes_as_long_as_the_memories():
+    """One goes through the whole vector buffer, one through the whole activation memory."""
+    memories, _ = images(CONFIG, 1)
+    wide, narrow = (depth * CONFIG.m for depth in (CONFIG.vector_depth, CONFIG.activation_depth))
+    ld, misc = (mask_of(Unit.MISC, [Unit.LD]), mask_of(Unit.SYS, [Unit.MISC]))
+    words = words_of(
+        instruction(
+            Unit.LD, length=wide * 4 // CONFIG.word_bytes, release=mask_of(Unit.LD, [Unit.MISC])
+        ),
+        instruction(Unit.MISC, wait=ld, length=wide, a=7, out=7, wide=1, first=3, shift=2),
+        instruction(
+            Unit.MISC,
+            length=narrow,
+            a=9,
+            out_byte=5,
+            byte=Byte.LOW,
+            release=mask_of(Unit.MISC, [Unit.SYS]),
+        ),
+        instruction(Unit.SYS, op=SystemOperation.END, wait=misc),
+    )
+    result = run_programs(CONFIG, [ProgramRun(words)], memories, most_cycles=10_000)
+    effects = golden_core(CONFIG, memories).run(words)
+    assert mismatches(result.log, effects) == []
+    assert len(result.log.vectors[Unit.MISC].address) == CONFIG.vector_depth
+    assert len(result.log.columns.address) == CONFIG.activation_depth
+
+
 def test_a_host_breaks_off_a_program_that_waits_for_ever():
     memories, matrices = images(CONFIG, 1)
     (good,) = random_runs(CONFIG, matrices, 2, 1, 20)
-    stuck = words_of(OVERLOAD, instruction(Unit.MV, wait=1, **PRODUCT), END)
+    stuck = words_of(OVERLOAD, instruction(Unit.MV, wait=1, **plain_product(CONFIG)), END)
     overload = words_of(OVERLOAD, END)
     runs = [ProgramRun(stuck, BASES), good, ProgramRun(overload, BASES), good]
     effects = run_golden(golden_core(CONFIG, memories), [good, good])

@@ -4,10 +4,10 @@ Time does not hang on data, so programs are free to write what others read.
 """
 
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from random_core_programs import BASES, CONFIG, images, random_runs
 
 from golden.scoreboard import check_tokens
 from golden.spec.control import Status
@@ -15,13 +15,13 @@ from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError, ShapeError
 from golden.spec.instruction import decode, instruction, mask_of
 from golden.spec.isa import SystemOperation, Unit, Weights
+from hw.core_cases import BASES, CONFIG, images, random_runs
+from hw.core_ports import port_names
 from hw.core_simulation import ProgramRun, run_programs
 from hw.core_timing import program_cycles, successive_cycles
-from hw.event_clock import EventClock, Phase
 from hw.front_timing import IN_FLIGHT, QUEUE_DEPTH
 from hw.load_unit import LoadUnit
 from hw.memory_model import MemoryTiming
-from hw.port_timing import PortTiming
 from hw.random_programs import random_instruction
 from hw.scoreboard import Scoreboard
 
@@ -89,7 +89,8 @@ class RandomProgram:
         return Unit.MISC, {"length": int(self.random.choice([1, 1, 2, 24, 36, 400, 500]))}
 
     def sync(self):
-        return Unit.SYS, {"op": SystemOperation.SYNC}
+        ops = (SystemOperation.SYNC, SystemOperation.SYNC, SystemOperation.CLEAR)
+        return Unit.SYS, {"op": ops[int(self.random.integers(len(ops)))]}
 
 
 def words_after_the_end():
@@ -147,11 +148,10 @@ def writes_before_reads():
     return [[store, end], [instruction(Unit.LD, channels=2, length=20), store, end]]
 
 
-def run(config, programs, latency):
+def run(config, programs, timing):
     """Return of each program its state, and starts and ends in Verilator, in its order."""
     memories, _ = images(config, 0)
     runs = [ProgramRun([w for one in program for w in one.encode()], BASES) for program in programs]
-    timing = dict.fromkeys(["program", *memories], MemoryTiming(latency))
     result = run_programs(config, runs, memories, timing=timing, most_cycles=100_000)
     log, place, found = result.log, dict.fromkeys(Unit, 0), []
     for program, state in zip(programs, result.states, strict=True):
@@ -164,11 +164,11 @@ def run(config, programs, latency):
     return found
 
 
-def contracts(config, programs, latency):
+def contracts(config, programs, timing):
     """Return the schedule of each program."""
     memories, _ = images(config, 0)
     bases = [ALL_BASES for _ in programs]
-    return successive_cycles(config, programs, bases, memories=memories, latency=latency)
+    return successive_cycles(config, programs, bases, memories=memories, timing=timing)
 
 
 def is_as_scheduled(found, schedule):
@@ -178,13 +178,13 @@ def is_as_scheduled(found, schedule):
         bool(state["STATUS"] & Status.DONE)
         and [cycle - begin for cycle in start] == schedule.start
         and [cycle - begin for cycle in end] == schedule.end
-        and state["CYCLES"] == schedule.cycles
+        and state["CYCLES"] == schedule.counted
     )
 
 
-def check(config, programs, latency):
+def check(config, programs, timing):
     """Compare programs with their schedules; return what was found, and the schedules."""
-    found, schedules = run(config, programs, latency), contracts(config, programs, latency)
+    found, schedules = run(config, programs, timing), contracts(config, programs, timing)
     assert [is_as_scheduled(*both) for both in zip(found, schedules, strict=True)] == [
         True for _ in programs
     ]
@@ -205,31 +205,55 @@ def programs_with_products(config, seed, programs, count):
     return [list(decode(run.words)) for run in random_runs(config, matrices, seed, programs, count)]
 
 
-@pytest.mark.parametrize("latency", [1, 40])
-def test_every_instruction_starts_and_ends_in_the_cycle_of_the_contract(latency):
-    programs = random_programs(CONFIG, latency, [60] * 6 + [5] * 16)
-    programs += programs_with_products(CONFIG, latency, 6, 60)
+def alike(latency, rate=1):
+    """Return the timing of all ports of any core."""
+    return dict.fromkeys(port_names(CONFIG), MemoryTiming(latency, words_per_cycle=Fraction(rate)))
+
+
+def random_timing(seed):
+    """Return a timing of ports, all different."""
+    random = np.random.default_rng(seed)
+    return {
+        name: MemoryTiming(
+            int(random.choice([1, 2, int(random.integers(3, 80))])),
+            words_per_cycle=Fraction(*sorted(random.integers(1, 10, 2).tolist())),
+        )
+        for name in port_names(CONFIG)
+    }
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [alike(1), alike(40), alike(7, "2/5"), random_timing(0)],
+    ids=["ideal", "far", "slow", "uneven"],
+)
+def test_every_instruction_starts_and_ends_in_the_cycle_of_the_contract(timing):
+    seed = timing["general"].latency
+    programs = random_programs(CONFIG, seed, [60] * 6 + [5] * 16)
+    programs += programs_with_products(CONFIG, seed, 6, 60)
     programs += [words_that_come_late(), *writes_before_reads()]
     loads = single_loads()
-    found, schedules = check(CONFIG, [*programs, *words_after_the_end(), loads], latency)
+    found, schedules = check(CONFIG, [*programs, *words_after_the_end(), loads], timing)
     assert sum(schedule.waits for schedule in schedules) > 50
     for one, start, end in zip(loads, *found[-1][1:], strict=True):
         if one.unit is Unit.LD:
-            assert LoadUnit.cycles(CONFIG, one, ALL_BASES, latency) == end - start + 1
+            assert LoadUnit.cycles(CONFIG, one, ALL_BASES, timing) == end - start + 1
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("latency", range(2, 22))
-def test_more_programs(latency):
-    programs = random_programs(CONFIG, latency, [100] * 4 + [10] * 10)
-    check(CONFIG, [*programs, *programs_with_products(CONFIG, latency, 6, 100)], latency)
+@pytest.mark.parametrize("seed", range(2, 22))
+def test_more_programs(seed):
+    timing = random_timing(seed) if seed % 2 else alike(seed)
+    programs = random_programs(CONFIG, seed, [100] * 4 + [10] * 10)
+    check(CONFIG, [*programs, *programs_with_products(CONFIG, seed, 6, 100)], timing)
 
 
 @pytest.mark.full
-def test_a_core_with_wider_words():
+@pytest.mark.parametrize("timing", [{}, alike(12, "1/3")], ids=["ideal", "slow"])
+def test_a_core_with_wider_words(timing):
     config = CoreConfig(chains=2, m=16, strips=4, vector_depth=256, activation_depth=64)
     programs = random_programs(config, 0, [100] * 4 + [10] * 10)
-    check(config, [*programs, *programs_with_products(config, 0, 3, 100)], 1)
+    check(config, [*programs, *programs_with_products(config, 0, 3, 100)], timing)
 
 
 def test_the_depths_are_those_of_the_scoreboard():
@@ -242,17 +266,13 @@ def test_the_depths_are_those_of_the_scoreboard():
         ([], "the program does not end with its only END; add SYS op=END as its last"),
         ([END, END], "the program does not end with its only END; add SYS op=END as its last"),
         (
-            [instruction(Unit.MM), END],
-            "the program has an MM, which no core executes yet; use MV",
-        ),
-        (
-            [instruction(Unit.LD, channels=7, length=9), instruction(Unit.MV, words=10), END],
-            "an MV takes 10 words of channel 0, and 9 are left of what the program loads; load as "
+            [instruction(Unit.LD, channels=7, length=9), instruction(Unit.MM, words=10), END],
+            "an MM takes 10 words of channel 0, and 9 are left of what the program loads; load as "
             "many as its products take",
         ),
         (
             [instruction(Unit.LD, channels=7, length=9), instruction(Unit.MV, words=9), END],
-            "the program has an MV of packed weights and there is no memory of channel_0; give "
+            "the program has a product of packed weights and there is no memory of channel_0; give "
             "those of all channels",
         ),
         (
@@ -264,6 +284,29 @@ def test_the_depths_are_those_of_the_scoreboard():
 def test_programs_that_are_refused(program, message):
     with pytest.raises(ConfigError, match=f"^{message}$"):
         program_cycles(CONFIG, program)
+
+
+def test_of_two_products_that_are_offered_at_once_the_mm_is_first():
+    sys, misc = mask_of(Unit.MISC, [Unit.SYS]), mask_of(Unit.SYS, [Unit.MISC])
+    both = mask_of(Unit.SYS, [Unit.MM, Unit.MV])
+    tokens = {Unit.MV: {}, Unit.MM: {"tokens": 3}}
+    products = []
+    for unit, fields in tokens.items():
+        masks = dict.fromkeys(("wait", "release"), mask_of(unit, [Unit.SYS]))
+        products.append(instruction(unit, **masks, **fields, **PLAIN))
+    program = [
+        instruction(Unit.LD, channels=2, length=2 * PLAIN["words"]),
+        instruction(Unit.MISC, length=500, release=sys),
+        instruction(Unit.SYS, wait=misc, release=both),
+        *products,
+        instruction(Unit.SYS, op=SystemOperation.END, wait=both),
+    ]
+    ((state, *_),), (schedule,) = check(CONFIG, [program], alike(1))
+    start, end = schedule.start, schedule.end
+    assert (start[4], start[3]) == (end[2] + 1, end[4] + 1)
+    # Words that are given again count too.
+    assert state["WORDS"] == (1 + 3) * PLAIN["words"]
+    assert state["WORDS"] + state["STARVED"] == state["BUSY_MV"] + state["BUSY_MM"]
 
 
 PLAIN = {"weights": Weights.RAW, "columns": 2, "group": 2, "words": 16, "strips": 6, "channels": 2}
@@ -279,17 +322,3 @@ def test_a_product_whose_words_wait_for_its_end_is_refused():
     ]
     with pytest.raises(ShapeError, match=r"^the job stops with 2 of its 6 strips to come; words"):
         program_cycles(CONFIG, program)
-
-
-def test_a_memory_gives_its_next_word_to_who_waited_for_it():
-    """Words read from a port every cycle, and words that are offered to be written there."""
-    clock = EventClock()
-    port, written = PortTiming(clock, 3), []
-    clock.at(0, Phase.LOGIC, lambda: port.read(6))
-    port.write(2, 4, lambda: written.append(clock.now))
-    clock.run()
-    # It was read first, in cycle 4: up to there a second word to be written waits.
-    assert written == [2, 4, 6, 8]
-    assert port.comes.tolist() == [4, 6, 8, 10, 11, 12]
-    assert [port.is_written(cycle) for cycle in (8, 9, 10)] == [True, True, False]
-    assert PortTiming(clock, 3, is_written=True).is_written(8)

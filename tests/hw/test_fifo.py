@@ -1,4 +1,4 @@
-"""The queue in Verilator: every payload in its order and cycle. `test_formal.py` proves more."""
+"""The queues in Verilator: every payload in its order and cycle. `test_formal.py` proves more."""
 
 import re
 from functools import partial
@@ -9,10 +9,12 @@ from mutation_trials import survivors, unexplained
 
 from golden.spec.errors import ConfigError
 from hw import cosim
+from hw.block_fifo import BlockFifo
 from hw.emit import emit
 from hw.fifo import Fifo
 from hw.mutation import mutate
 from hw.player import Case, play
+from hw.synth import synthesise
 
 SHAPES = [(8, 4), (13, 5), (1, 2), (54, 32)]
 
@@ -50,16 +52,23 @@ def trials(width, depth):
             yield case, partial(wrong, depth, case)
 
 
+@pytest.mark.parametrize("queue", [Fifo, BlockFifo])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_payload_in_its_order_and_cycle(shape):
+def test_every_payload_in_its_order_and_cycle(shape, queue):
     cases, judges = zip(*trials(*shape), strict=True)
-    traces = play(emit(Fifo, *shape), cases)
+    traces = play(emit(queue, *shape), cases)
     assert [judge(trace) for judge, trace in zip(judges, traces, strict=True)] == [""] * len(cases)
-    assert traces[0].transfers("o")[0] - traces[0].transfers("i")[0] == Fifo.cycles()
+    assert traces[0].transfers("o")[0] - traces[0].transfers("i")[0] == queue.cycles()
 
 
-def test_the_verilog_is_clean():
-    assert cosim.lint(emit(Fifo, 13, 5)) == []
+@pytest.mark.parametrize("queue", [Fifo, BlockFifo])
+def test_the_verilog_is_clean(queue):
+    assert cosim.lint(emit(queue, 13, 5)) == []
+
+
+def test_a_block_fifo_is_in_block_ram():
+    found = synthesise(emit(BlockFifo, 257, 512), "ultrascale+")
+    assert (found.bram, found.lut_memory) == (4, 0)
 
 
 @pytest.mark.parametrize(

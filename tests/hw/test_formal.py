@@ -6,6 +6,7 @@ from proofs import ExpansionProof, ForkProof, QueueProof, SequencerProof, SplitP
 from golden.spec.errors import ToolError
 from golden.spec.expansion import ExpansionConfig
 from golden.spec.sparse_chain import SparseChainConfig
+from hw.block_fifo import BlockFifo
 from hw.chain_control import ChainSequencer
 from hw.chain_slice import LaneSplitter
 from hw.expansion import (
@@ -25,9 +26,10 @@ def quick(cases):
     return [cases[0], *(pytest.param(*case, marks=pytest.mark.full) for case in left)]
 
 
+@pytest.mark.parametrize("queue", [Fifo, BlockFifo])
 @pytest.mark.parametrize("depth", quick([3, 2, 4, 5]))
-def test_the_fifo_keeps_every_payload_in_order(depth):
-    found = prove(QueueProof(Fifo(2, depth), depth))
+def test_a_fifo_keeps_every_payload_in_order(depth, queue):
+    found = prove(QueueProof(queue(2, depth), depth))
     assert found.holds, f"{found.failed}\n{found.trace}"
 
 
@@ -52,6 +54,21 @@ def test_a_broken_fifo_is_seen(right, wrong, failed):
     found = prove(QueueProof(broken(Fifo, right, wrong)(2, 3), 3))
     assert (found.holds, found.failed) == (False, failed)
     assert "inside" in found.trace
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "failed"),
+    quick(
+        [
+            ("enters & (level == leaves)", "enters & (level == 0)", "order and content stay"),
+            ("Mux(is_entered, entered, read.data)", "read.data", "order and content stay"),
+            ("Mux(leaves, self._following(head), head)", "head", "o holds still until it is taken"),
+        ]
+    ),
+)
+def test_a_broken_block_fifo_is_seen(right, wrong, failed):
+    found = prove(QueueProof(broken(BlockFifo, right, wrong)(2, 3), 3))
+    assert (found.holds, found.failed) == (False, failed)
 
 
 @pytest.mark.parametrize(

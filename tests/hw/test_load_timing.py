@@ -8,6 +8,7 @@ from hw.axi_reader import AxiReader
 from hw.event_clock import EventClock, Phase
 from hw.fifo import Fifo
 from hw.load_timing import ReaderTiming
+from hw.memory_model import MemoryTiming
 from hw.port_timing import PortTiming
 
 CONFIGS = [
@@ -28,7 +29,7 @@ def cycles(config, jobs, latency):
     def offer(cycle):
         clock.at(cycle, Phase.CHOICE, reader.take)
 
-    reader = ReaderTiming(clock, config, PortTiming(clock, latency), offer, give)
+    reader = ReaderTiming(clock, config, PortTiming(clock, MemoryTiming(latency)), offer, give)
     give()
     clock.run()
     assert not left

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from axi_trials import quick
 from payload_rows import to_bytes
 from proofs import broken
 from store_trials import (
@@ -57,13 +58,24 @@ def no_error(design, jobs, timing=None, config=CONFIG):
 
 
 @pytest.mark.parametrize(
-    "latency", [9, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 80))]
+    "timing",
+    quick(
+        [
+            MemoryTiming(9, words_per_cycle=Fraction(3, 7)),
+            MemoryTiming(9),
+            MemoryTiming(),
+            MemoryTiming(80),
+            MemoryTiming(1, words_per_cycle=Fraction(1, 2)),
+            MemoryTiming(30, words_per_cycle=Fraction(1, 9)),
+        ]
+    ),
+    ids=str,
 )
-def test_random_stores_take_the_cycles_of_their_contract(design, latency):
-    jobs = random_jobs(latency)
-    traces, _ = no_error(design, jobs, MemoryTiming(latency))
+def test_random_stores_take_the_cycles_of_their_contract(design, timing):
+    jobs = random_jobs(timing.latency)
+    traces, _ = no_error(design, jobs, timing)
     for job, trace in zip(jobs, traces, strict=True):
-        assert job.cycles(trace) == job.contract(latency)
+        assert job.cycles(trace) == job.contract(timing)
 
 
 def test_random_stores_into_a_slow_memory(design):
@@ -112,7 +124,7 @@ def test_the_longest_loops(design):
     ]
     job = Job(CONFIG, makers, np.random.default_rng(4))
     (trace,), _ = no_error(design, [job])
-    assert job.cycles(trace) == job.contract(1)
+    assert job.cycles(trace) == job.contract()
 
 
 def test_a_word_of_memory_per_cycle_or_every_other_one(design):
@@ -127,7 +139,7 @@ def test_a_word_of_memory_per_cycle_or_every_other_one(design):
     job = Job(CONFIG, makers, np.random.default_rng(5))
     (trace,), _ = no_error(design, [job])
     found = job.cycles(trace)
-    assert found == job.contract(1)
+    assert found == job.contract()
     assert words < found[0] < words + 30
     assert words < found[1] < words + 30
     anew = 2 * words // CONFIG.activation_depth
@@ -140,7 +152,7 @@ def test_a_run_of_a_byte_per_cycle(design):
     ]
     job = Job(CONFIG, makers, np.random.default_rng(6))
     (trace,), _ = no_error(design, [job])
-    assert job.cycles(trace) == job.contract(1)
+    assert job.cycles(trace) == job.contract()
     # Each is a burst of its own, of which few are in flight.
     assert max(job.cycles(trace)) < 800 * 5 / CONFIG.outstanding + 30
 
@@ -294,7 +306,7 @@ def test_other_configurations(config):
     jobs = random_jobs(10, config=config)
     traces, _ = no_error(other, jobs, MemoryTiming(5), config)
     for job, trace in zip(jobs, traces, strict=True):
-        assert job.cycles(trace) == job.contract(5)
+        assert job.cycles(trace) == job.contract(MemoryTiming(5))
     no_error(other, jobs, SLOW, config)
     assert cosim.lint(emit(StoreUnit, config)) == []
 
