@@ -1,7 +1,8 @@
 """Measures a core on the first decoder layers of SmolLM2: cycles, and use of the memory channels.
 
 Run by `python -m benchmarks.core CHAINS BANDWIDTH...`, for example `32 1 1/2 1/4`. The bandwidth is
-in words per cycle of each memory port; a chain uses up to one. Prints a Markdown table's lines.
+in words per cycle of each memory port; a chain uses up to one. Prints a Markdown table's lines. The
+cycles of each must be those of the timing contract.
 """
 
 import sys
@@ -9,11 +10,11 @@ from fractions import Fraction
 
 from golden.language_model import load, smollm2_file
 from golden.spec.core import CoreConfig
-from hls_gen.compiler import compile_model
 from hls_gen.model_run import ModelRunner, TokenRun
 from hw.core_ports import port_names
 from hw.memory_model import MemoryTiming
-from nandu.run_rtl import integer_model, keep_layers
+from nandu.made_models import made_model
+from nandu.run_rtl import keep_layers
 
 LAYERS = 2
 LATENCY = 30
@@ -29,14 +30,15 @@ def main() -> None:
     model = load(smollm2_file())
     keep_layers(model, LAYERS)
     tokens = model.tokens(PROMPT)[0].tolist()
-    transformer = integer_model(model)
-    compiled = compile_model(transformer, config, max_positions=64)
+    made = made_model(model, smollm2_file())
+    compiled = made.compiled(config, max_positions=64, chunk=1)
     for rate in map(Fraction, rates):
         timing = MemoryTiming(latency=LATENCY, words_per_cycle=rate)
         timings = dict.fromkeys(port_names(config), timing)
-        runner = ModelRunner(transformer, compiled, timing=timings)
+        runner = ModelRunner(made.transformer, compiled, timing=timings)
         runner.read(tokens, head=False)
         assert not runner.differences
+        assert runner.contract_cycles() == runner.runs[-1].cycles
         print(row(config, rate, runner.runs[-1]), flush=True)
 
 

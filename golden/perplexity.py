@@ -6,6 +6,7 @@ from pydoc_data.topics import topics
 
 import torch
 
+from golden.block_sparse import BlockSparse
 from golden.language_model import LanguageModel
 from golden.transformer import IntegerTransformer
 
@@ -44,10 +45,16 @@ def float_perplexity(model: LanguageModel, tokens: torch.Tensor) -> float:
     return exp(float(_losses(logits[:-1], tokens[0, 1:]).mean()))
 
 
-def integer_perplexity(model: IntegerTransformer, tokens: torch.Tensor) -> float:
-    """Return the same of an integer model."""
+def integer_perplexity(
+    model: IntegerTransformer, tokens: torch.Tensor, blocks: BlockSparse | None = None
+) -> float:
+    """Return the same of an integer model.
+
+    Args:
+        blocks: that the tokens see of those in front of them; all, if nothing is said.
+    """
     tokens = tokens.flatten()
-    hidden = model.hidden(tokens)[:-1]
+    hidden = model.hidden(tokens, blocks=blocks)[:-1]
     unit = 2.0**-model.logit_fraction
     losses = [
         _losses(model.logits(some) * unit, expected)

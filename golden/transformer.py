@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from golden.block_sparse import BlockSparse, causal
 from golden.integer_linear import IntegerLinear, plain_product
 from golden.model_shapes import ModelShape
 from golden.numbers import signed_range
@@ -180,7 +181,11 @@ class IntegerTransformer:
     max_positions: int
 
     def hidden(
-        self, tokens: torch.Tensor, cache: Cache | None = None, watch: Watch | None = None
+        self,
+        tokens: torch.Tensor,
+        cache: Cache | None = None,
+        watch: Watch | None = None,
+        blocks: BlockSparse | None = None,
     ) -> torch.Tensor:
         """Return the last layer's outputs, int64 [tokens, hidden].
 
@@ -188,6 +193,7 @@ class IntegerTransformer:
             tokens: int64 [tokens], that follow those in the cache.
             cache: is extended.
             watch: is given every intermediate vector, of up to 64 tokens at once.
+            blocks: that these tokens see of all in front of them; all, if nothing is said.
 
         Raises:
             ShapeError: a token is not in the vocabulary. ConfigError: there are too many.
@@ -200,17 +206,25 @@ class IntegerTransformer:
             )
         if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(self.embedding):
             raise ShapeError(f"a token is not one of the {len(self.embedding)} of the vocabulary")
-        return torch.cat([self._some(some, cache, watch) for some in tokens.split(_TOKENS_AT_ONCE)])
+        parts = tokens.split(_TOKENS_AT_ONCE)
+        return torch.cat([self._some(some, cache, watch, blocks) for some in parts])
 
-    def _some(self, tokens: torch.Tensor, cache: Cache, watch: Watch | None) -> torch.Tensor:
+    def _some(
+        self,
+        tokens: torch.Tensor,
+        cache: Cache,
+        watch: Watch | None,
+        blocks: BlockSparse | None,
+    ) -> torch.Tensor:
         """Do what `hidden` does: few tokens at once are faster than many, which fit in no cache."""
         positions = torch.arange(cache.tokens, cache.tokens + len(tokens))
         rotation = functions.rope_table(positions, self.shape.head_size, self.theta)
+        seen = (blocks.seen if blocks else causal)(positions, cache.tokens + len(tokens))
         x = self.embedding[tokens].long()
         _show(watch, "embedding", x)
         for number, layer in enumerate(self.layers):
             see = _named(watch, f"layer {number}")
-            y = self._attend(number, layer, x, rotation, cache, see)
+            y = self._attend(number, layer, x, rotation, seen, cache, see)
             x = layer.attention_residual(x, y)
             _show(see, "attention residual", x)
             x = layer.feed_forward_residual(x, feed_forward(layer, x, see))
@@ -233,6 +247,7 @@ class IntegerTransformer:
         layer: Layer,
         x: torch.Tensor,
         rotation: torch.Tensor,
+        seen: torch.Tensor,
         cache: Cache,
         watch: Watch | None,
     ) -> torch.Tensor:
@@ -254,7 +269,7 @@ class IntegerTransformer:
         query_bytes, query_scale = quantise(queries)
         _show(watch, "query bytes", query_bytes)
         mixed = attend(
-            attention, query_bytes, query_scale, cache.keys[number], cache.values[number]
+            attention, query_bytes, query_scale, cache.keys[number], cache.values[number], seen
         ).reshape(len(x), heads * size)
         _show(watch, "attention", mixed)
         output = attention.output(*quantise(mixed))
@@ -274,24 +289,26 @@ def attend(
     query_scale: Scalar,
     keys: torch.Tensor,
     values: torch.Tensor,
+    seen: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return each query's mixture of the values, wide, int64 [tokens, heads, head_size].
 
     Args:
-        queries: INT8 [tokens, heads, head_size], of the last tokens in the cache, with the scales
-            [tokens, heads].
-        keys, values: INT8 [positions, kv_heads, head_size]. A query sees the positions up to its
-            own.
+        queries: INT8 [tokens, heads, head_size], with the scales [tokens, heads].
+        keys, values: INT8 [positions, kv_heads, head_size].
+        seen: the positions that each query sees, bool [tokens, positions]. If nothing is said, the
+            queries are those of the last positions, and see all up to their own.
     """
     tokens, heads, size = queries.shape
     positions, kv_heads, _ = keys.shape
+    if seen is None:
+        seen = causal(torch.arange(positions - tokens, positions), positions)
     shared = (kv_heads, heads // kv_heads, tokens)
     by_head = queries.reshape(tokens, kv_heads, -1, size).permute(1, 2, 0, 3)
     own_scale = Scalar(*(part.T.reshape(shared) for part in query_scale))
     products = plain_product(by_head, keys.permute(1, 0, 2)[:, None])
     scores = functions.dequantise(products, own_scale, attention.score_shift)
 
-    seen = torch.arange(positions) <= torch.arange(positions - tokens, positions)[:, None]
     maximum = scores.masked_fill(~seen, int(scores.min())).amax(dim=-1, keepdim=True)
     # The hardware leaves out what a query does not see; here it is so low that its exp is 0.
     scores = torch.where(seen, scores, maximum - (_UNSEEN << attention.score_fraction))

@@ -1,7 +1,9 @@
-"""What of a token lies where on the chip: words of the vector buffer and the activation memory.
+"""What of a program's tokens lies where on the chip: words of the vector buffer and the activation
+memory.
 
-Buffers of one thing are two where a unit may be at the next one while another is still at the last.
-Those of the layers and those of the head share their place; the program's tokens keep them apart.
+Each token has places of its own. Buffers of a head of keys and values are two where a unit may be
+at the next one while another is still at the last. Those of the attention, of the feed-forward
+network and of the head share their place; the program's tokens keep them apart.
 """
 
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ from dataclasses import dataclass
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
 
-Pair = tuple[int, int]
+SLOTS = 4
+"""Vectors that are worked on in turn, so that none has to wait for a scalar of its own."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +20,16 @@ class Sizes:
     """Words of each vector; outputs of products are as many as strips that come out.
 
     Attributes:
+        chunk: most tokens of a program.
         halves: of a probability: 1 or 2.
     """
 
+    chunk: int
     hidden: int
     head: int
     heads: int
     kv_heads: int
     feed_forward: int
-    positions: int
     halves: int
     scores: int
     mixed: int
@@ -35,44 +39,79 @@ class Sizes:
     down: int
     logits: int
 
+    @property
+    def group(self) -> int:
+        """Heads of queries that share one of keys and values."""
+        return self.heads // self.kv_heads
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places of the same size, one behind the other; `places[n]` is the first word of one."""
+
+    start: int
+    size: int
+
+    def __getitem__(self, number: int) -> int:
+        return self.start + number * self.size
+
+    def moved(self, words: int) -> "Places":
+        """Return the places so many words behind."""
+        return Places(self.start + words, self.size)
+
 
 @dataclass(frozen=True)
 class VectorBuffer:
-    """First words of the wide vectors; see `hls_gen.layer_program`.
+    """Places of the wide vectors; see `hls_gen.layer_program`.
 
     Attributes:
-        mixed: of each of two heads, the outputs of both halves of the probabilities.
+        hidden, queries_keys_values, attention_output, gate_up, down: of each token.
+        keys, values, attention: of each token, all heads.
+        queries: of each head of keys and values, those that share it, token by token.
+        key_rotations, query_rotations: of each token, once for each head of keys, and for each that
+            shares one.
+        normal: for each slot.
+        gammas, logits: two, taken in turn.
+        scores, mixed, totals: first words, for two heads of keys and values in turn, if there are
+            two.
     """
 
-    hidden: int
-    normal: int
-    gammas: Pair
-    rotation: int
-    queries_keys_values: int
-    scores: Pair
-    mixed: tuple[Pair, Pair]
-    attention: int
-    attention_output: int
-    gate_up: int
-    down: int
-    logits: Pair
+    hidden: Places
+    normal: Places
+    gammas: Places
+    key_rotations: Places
+    query_rotations: Places
+    queries_keys_values: Places
+    keys: Places
+    values: Places
+    queries: Places
+    attention: Places
+    scores: Places
+    mixed: Places
+    totals: Places
+    attention_output: Places
+    gate_up: Places
+    down: Places
+    logits: Places
 
 
 @dataclass(frozen=True)
 class ActivationMemory:
-    """First words of the INT8 vectors.
+    """Places of the INT8 vectors.
 
     Attributes:
-        probabilities: of each of two heads, both halves.
+        inputs, attention, keys, values, gated: of each token.
+        queries: of each head of keys and values.
+        probabilities: for two of them in turn, if there are two.
     """
 
-    inputs: int
-    attention: int
-    keys: int
-    values: int
-    queries: Pair
-    probabilities: tuple[Pair, Pair]
-    gated: int
+    inputs: Places
+    attention: Places
+    keys: Places
+    values: Places
+    queries: Places
+    probabilities: Places
+    gated: Places
 
 
 class _Words:
@@ -81,12 +120,10 @@ class _Words:
     def __init__(self, begin: int = 0) -> None:
         self.end = begin
 
-    def take(self, words: int) -> int:
-        begin, self.end = self.end, self.end + words
-        return begin
-
-    def pair(self, words: int) -> Pair:
-        return self.take(words), self.take(words)
+    def take(self, count: int, size: int) -> Places:
+        places = Places(self.end, size)
+        self.end = places[count]
+        return places
 
 
 def vector_buffer(sizes: Sizes, config: CoreConfig) -> VectorBuffer:
@@ -95,26 +132,36 @@ def vector_buffer(sizes: Sizes, config: CoreConfig) -> VectorBuffer:
     Raises:
         ConfigError: the vector buffer is too small.
     """
+    chunk, turns = sizes.chunk, min(sizes.kv_heads, 2)
+    queries = chunk * sizes.group
+    keys = sizes.kv_heads * sizes.head
     common = _Words()
-    hidden, normal = common.pair(sizes.hidden)
-    gammas = common.pair(sizes.hidden)
-    rotation = common.take(sizes.kv_heads * sizes.head)
-    layer, head = _Words(common.end), _Words(common.end)
+    hidden = common.take(chunk, sizes.hidden)
+    normal = common.take(min(chunk, SLOTS), sizes.hidden)
+    gammas = common.take(2, sizes.hidden)
+    key_rotations = common.take(chunk, keys)
+    query_rotations = common.take(chunk, sizes.group * sizes.head)
+    attention, network, head = (_Words(common.end) for _ in range(3))
     places = VectorBuffer(
         hidden,
         normal,
         gammas,
-        rotation,
-        queries_keys_values=layer.take(sizes.queries_keys_values),
-        scores=layer.pair(sizes.scores),
-        mixed=(layer.pair(sizes.mixed), layer.pair(sizes.mixed)),
-        attention=layer.take(sizes.heads * sizes.head),
-        attention_output=layer.take(sizes.attention_output),
-        gate_up=layer.take(sizes.gate_up),
-        down=layer.take(sizes.down),
-        logits=head.pair(sizes.logits),
+        key_rotations,
+        query_rotations,
+        queries_keys_values=attention.take(chunk, sizes.queries_keys_values),
+        keys=attention.take(chunk, keys),
+        values=attention.take(chunk, keys),
+        queries=attention.take(sizes.kv_heads, queries * sizes.head),
+        attention=attention.take(chunk, sizes.heads * sizes.head),
+        scores=attention.take(turns, queries * sizes.scores),
+        mixed=attention.take(turns, queries * sizes.halves * sizes.mixed),
+        totals=attention.take(turns, queries),
+        attention_output=attention.take(chunk, sizes.attention_output),
+        gate_up=network.take(chunk, sizes.gate_up),
+        down=network.take(chunk, sizes.down),
+        logits=head.take(2, sizes.logits),
     )
-    _check_depth("vector_depth", config.vector_depth, max(layer.end, head.end))
+    _check_depth("vector_depth", config.vector_depth, max(attention.end, network.end, head.end))
     return places
 
 
@@ -124,24 +171,28 @@ def activation_memory(sizes: Sizes, config: CoreConfig) -> ActivationMemory:
     Raises:
         ConfigError: the activation memory is too small.
     """
+    chunk, turns = sizes.chunk, min(sizes.kv_heads, 2)
+    queries = chunk * sizes.group
     common = _Words()
-    inputs = common.take(sizes.hidden)
-    attention = common.take(sizes.heads * sizes.head)
-    layer, network = _Words(common.end), _Words(common.end)
-    keys, values = layer.pair(sizes.kv_heads * sizes.head)
-    queries = layer.pair(sizes.head)
-    first, second = (
-        (layer.take(sizes.positions), layer.take(sizes.positions * (sizes.halves - 1)))
-        for _ in range(2)
+    inputs = common.take(chunk, sizes.hidden)
+    mixed = common.take(chunk, sizes.heads * sizes.head)
+    attention, network = _Words(common.end), _Words(common.end)
+    places = ActivationMemory(
+        inputs,
+        mixed,
+        keys=attention.take(chunk, sizes.kv_heads * sizes.head),
+        values=attention.take(chunk, sizes.kv_heads * sizes.head),
+        queries=attention.take(sizes.kv_heads, queries * sizes.head),
+        probabilities=attention.take(turns, queries * sizes.halves * sizes.scores),
+        gated=network.take(chunk, sizes.feed_forward),
     )
-    gated = network.take(sizes.feed_forward)
-    _check_depth("activation_depth", config.activation_depth, max(layer.end, network.end))
-    return ActivationMemory(inputs, attention, keys, values, queries, (first, second), gated)
+    _check_depth("activation_depth", config.activation_depth, max(attention.end, network.end))
+    return places
 
 
 def _check_depth(name: str, depth: int, needed: int) -> None:
     if needed > depth:
         raise ConfigError(
             f"{name} is {depth}; the model needs {needed} words: make it larger, or max_positions "
-            "smaller"
+            "or chunk smaller"
         )

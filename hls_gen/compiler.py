@@ -1,9 +1,9 @@
 """The compiler: from an integer transformer to the memories of cores, and their programs.
 
-model = compile_model(transformer, config, max_positions=256)
+model = compile_model(transformer, config, max_positions=256, chunk=8)
 model.images["general"], model.images["channel_0"], ...    what the memories hold
-model.bases(token)                                         what the base registers hold
-model.program(position)                                    what the core runs for that token
+model.bases(*tokens)                                       what the base registers hold
+model.program(position, tokens=8)                          what the core runs for these tokens
 
 Of several cores these are the first one's; `model.core_images` and `model.programs(position)` have
 those of all.
@@ -12,10 +12,12 @@ those of all.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from golden.block_sparse import BlockSparse
 from golden.core_memories import GENERAL, channel
 from golden.integer_linear import IntegerLinear
 from golden.spec.core import CoreConfig
@@ -23,9 +25,10 @@ from golden.spec.errors import ConfigError
 from golden.spec.special_function_unit import FACTOR_BITS
 from golden.special_functions.functions import rope_table
 from golden.transformer import IntegerTransformer, Layer
+from hls_gen.chunk import Chunk
 from hls_gen.layer_program import TokenProgram
-from hls_gen.matrices import Product, Stack, place, rows_of, stack
-from hls_gen.memory_map import MemoryMap
+from hls_gen.matrices import Product, Stack, place, place_parts, rows_of, stack
+from hls_gen.memory_map import MemoryMap, check_chunk
 from hls_gen.plan import AttentionPlan, FeedForwardPlan, LayerPlan, Linear, ModelPlan, Part
 from hls_gen.program import Program
 
@@ -52,88 +55,80 @@ class Compiled:
         """The images of the only core, or of the first one."""
         return self.core_images[0]
 
-    def bases(self, token: int) -> tuple[int, ...]:
-        """Return the 16 base registers of every core for a token of the vocabulary."""
-        return self.plan.memory.bases(token)
+    def bases(self, *tokens: int) -> tuple[int, ...]:
+        """Return the 16 base registers of every core for a program's tokens of the vocabulary."""
+        return self.plan.memory.bases(tokens)
 
     def program(
         self,
         position: int,
         *,
+        tokens: int = 1,
+        blocks: BlockSparse | None = None,
         layers: Sequence[int] | None = None,
         head: bool = True,
         store_hidden: bool = False,
         core: int = 0,
     ) -> Program:
-        """Return what a core runs for one token; see `token_program`."""
-        return token_program(
-            self.plan, position, layers=layers, head=head, store_hidden=store_hidden, core=core
-        )
+        """Return what a core runs for some tokens.
 
-    def programs(
-        self,
-        position: int,
-        *,
-        layers: Sequence[int] | None = None,
-        head: bool = True,
-        store_hidden: bool = False,
-    ) -> tuple[Program, ...]:
-        """Return what each core runs for one token; see `token_program`."""
-        return tuple(
-            self.program(position, layers=layers, head=head, store_hidden=store_hidden, core=core)
-            for core in range(self.plan.memory.config.cores)
-        )
+        Their vectors are loaded from where the base registers from `Base.ROW` on say.
+
+        Args:
+            position: tokens in the cache. tokens: that follow, up to the plan's chunk.
+            blocks: that they see of all in front of them; all, if nothing is said.
+            layers: numbers of the decoder layers, all by default.
+            head: the last token's logits are computed, and the first core stores them.
+            store_hidden: it stores the last layer's outputs.
+            core: number of the core whose program it is.
+
+        Raises:
+            ConfigError: as `hls_gen.chunk.Chunk`.
+        """
+        count = len(self.plan.layers)
+        layers = range(count) if layers is None else layers
+        norms = [2 * layer + which for layer in layers for which in range(2)]
+        chunk = Chunk(self.plan, position, tokens, blocks, core)
+        program = TokenProgram(chunk, norms + [2 * count] * head)
+        for layer in layers:
+            program.layer(layer)
+        if store_hidden:
+            program.store_hidden()
+        if head:
+            program.head()
+        return program.program()
+
+    def programs(self, position: int, **fields: Any) -> tuple[Program, ...]:
+        """Return what each core runs for some tokens; see `program`."""
+        cores = range(self.plan.memory.config.cores)
+        return tuple(self.program(position, **fields, core=core) for core in cores)
 
     def logits(self, general: np.ndarray) -> torch.Tensor:
         """Return the logits that lie in the first core's general memory, int64 [vocabulary]."""
         memory = self.plan.memory
-        return _wide_vector(general, memory.logits, memory.shape.vocabulary)
+        return self._vectors(general, memory.logits, 1, memory.shape.vocabulary)[0]
 
-    def hidden(self, general: np.ndarray) -> torch.Tensor:
-        """Return the vector that `store_hidden` has left there, int64 [hidden]."""
+    def hidden(self, general: np.ndarray, tokens: int = 1) -> torch.Tensor:
+        """Return the vectors that `store_hidden` has left there, int64 [tokens, hidden]."""
         memory = self.plan.memory
-        return _wide_vector(general, memory.outputs, memory.shape.hidden)
+        return self._vectors(general, memory.outputs, tokens, memory.shape.hidden)
 
-
-def token_program(
-    plan: ModelPlan,
-    position: int,
-    *,
-    layers: Sequence[int] | None = None,
-    head: bool = True,
-    store_hidden: bool = False,
-    core: int = 0,
-) -> Program:
-    """Return the program of one token.
-
-    Its vector is loaded from where base register `Base.ROW` says.
-
-    Args:
-        position: tokens in the cache.
-        layers: numbers of the decoder layers, all by default.
-        head: the logits are computed, and the first core stores them.
-        store_hidden: it stores the last layer's outputs.
-        core: number of the core whose program it is.
-
-    Raises:
-        ConfigError: the position is beyond the cache, or the memories on the chip are too small.
-    """
-    layers = range(len(plan.layers)) if layers is None else layers
-    norms = [2 * layer + which for layer in layers for which in range(2)]
-    program = TokenProgram(plan, position, norms + [2 * len(plan.layers)] * head, core)
-    for layer in layers:
-        program.layer(layer)
-    if store_hidden:
-        program.store_hidden()
-    if head:
-        program.head()
-    return program.emitter.program()
+    def _vectors(self, general: np.ndarray, offset: int, count: int, elements: int) -> torch.Tensor:
+        """Return wide vectors that lie side by side in the general memory."""
+        size = self.plan.memory.vector_bytes(elements)
+        rows = general[offset : offset + count * size].reshape(count, size)
+        data = np.ascontiguousarray(rows[:, : 4 * elements]).view("<i4")
+        return torch.from_numpy(data.astype(np.int64))
 
 
 def compile_model(
-    transformer: IntegerTransformer, config: CoreConfig, max_positions: int
+    transformer: IntegerTransformer, config: CoreConfig, max_positions: int, chunk: int = 1
 ) -> Compiled:
-    """Return a model as `config.cores` cores run it, with a cache for `max_positions` tokens.
+    """Return a model as `config.cores` cores run it.
+
+    Args:
+        max_positions: tokens that its cache has room for.
+        chunk: most tokens of a program, 1 to 8.
 
     Raises:
         ConfigError: the model does not fit the cores.
@@ -142,13 +137,15 @@ def compile_model(
         raise ConfigError(
             f"max_positions is {max_positions}; the model was made for {transformer.max_positions}"
         )
-    streams = _Streams(config)
+    check_chunk(chunk, max_positions)
+    streams = _Streams(config, chunk)
     with _one_thread():
         layers = tuple(_layer_plan(layer, streams) for layer in transformer.layers)
         head = tuple(_head_parts(transformer.head, streams))
-    memory = MemoryMap(config, transformer.shape, max_positions, streams.bytes)
+    memory = MemoryMap(config, transformer.shape, max_positions, chunk, streams.bytes)
     plan = ModelPlan(memory, layers, transformer.head_norm.epsilon, head)
-    token_program(plan, max_positions - 1)  # what does not fit is refused now
+    # What does not fit is refused now.
+    Compiled(plan, ()).program(max_positions - chunk, tokens=chunk)
     general = _general_image(transformer, memory)
     images: tuple[dict[str, np.ndarray], ...]
     images = tuple({GENERAL: general} for _ in range(config.cores))
@@ -170,28 +167,37 @@ def _one_thread() -> Iterator[None]:
 
 
 class _Streams:
-    """Weight streams one behind the other, the same place in all channels."""
+    """Weight streams one behind the other, the same place in all channels.
 
-    def __init__(self, config: CoreConfig) -> None:
+    Args:
+        chunk: most tokens of a program.
+    """
+
+    def __init__(self, config: CoreConfig, chunk: int) -> None:
         self.config = config
+        self._chunk = chunk
         self.bytes = 0
         self._words: list[np.ndarray] = []
 
     def add(self, matrix: Stack) -> Product:
         """Add a matrix and return where it lies."""
-        product, words = place(matrix, self.config, self.bytes)
+        return self._add(*place(matrix, self.config, self.bytes))
+
+    def _add(self, product: Product, words: np.ndarray) -> Product:
         self._words.append(words)
         self.bytes += product.words * self.config.word_bytes
         return product
 
     def linear(self, *layers: IntegerLinear) -> Linear:
-        """Add layers with the same inputs."""
-        matrix = stack(layers, self.config)
+        """Add layers with the same inputs; products of several tokens take them in parts."""
+        matrix, config = stack(layers, self.config), self.config
+        most = config.replay_words if self._chunk > 1 else None
+        products = [self._add(*part) for part in place_parts(matrix, config, self.bytes, most)]
         parts = (
             Part(strip, len(layer.values), layer.shift)
             for strip, layer in zip(matrix.starts, layers, strict=True)
         )
-        return Linear(self.add(matrix), tuple(parts))
+        return Linear(tuple(products), tuple(parts))
 
     def images(self, size: int) -> Iterator[np.ndarray]:
         """Yield each channel's memory, core by core, uint8 [size]."""
@@ -238,7 +244,7 @@ def _head_parts(head: IntegerLinear, streams: _Streams) -> Iterator[Linear]:
     for start in range(0, rows, strips * config.m):
         end = start + strips * config.m
         product = streams.add(rows_of(matrix, start, end))
-        yield Linear(product, (Part(0, min(rows, end) - start, head.shift),))
+        yield Linear((product,), (Part(0, min(rows, end) - start, head.shift),))
 
 
 def _general_image(transformer: IntegerTransformer, memory: MemoryMap) -> np.ndarray:
@@ -266,8 +272,3 @@ def _slots(vectors: torch.Tensor, memory: MemoryMap) -> np.ndarray:
     """Return wide vectors [vectors, elements] as memory holds them, uint8 [vectors, bytes]."""
     missing = -vectors.shape[1] % memory.config.m
     return np.pad(vectors.numpy().astype("<i4"), ((0, 0), (0, missing))).view(np.uint8)
-
-
-def _wide_vector(general: np.ndarray, offset: int, elements: int) -> torch.Tensor:
-    data = np.ascontiguousarray(general[offset : offset + 4 * elements]).view("<i4")
-    return torch.from_numpy(data.astype(np.int64))

@@ -3,15 +3,37 @@
 A vector starts with a whole word and is named by it.
 """
 
+from dataclasses import dataclass
+
 from golden.spec.core import LANES, CoreConfig
 from golden.spec.instruction import JOB_FIELDS
-from golden.spec.isa import Memory, Unit, Weights
+from golden.spec.isa import FORMATS, Memory, Unit, Weights
 from golden.spec.special_function_unit import SLOT_BITS, Byte, Job
 from golden.token_schedule import Region, Schedule, Space
+from hls_gen.buffers import Places
 from hls_gen.kv_cache import Fields, Part
 from hls_gen.matrices import Product
 from hls_gen.memory_map import Base
 from hls_gen.program import Program
+
+MAX_TOKENS = FORMATS[Unit.MM].field("tokens").span[1]
+"""Most vectors that a matrix is multiplied with by one instruction."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job of the special function unit, and where its vectors lie.
+
+    Attributes:
+        a, b, out: words of the vector buffer, of vectors that the job has.
+        out_byte: word of the activation memory.
+    """
+
+    job: Job
+    a: int = 0
+    b: int = 0
+    out: int = 0
+    out_byte: int = 0
 
 
 class Emitter:
@@ -42,26 +64,35 @@ class Emitter:
         """Return the program, with an END."""
         return Program(self._schedule.instructions())
 
-    def load(self, base: Base, offset: int, words: int, out: int, times: int = 1) -> None:
-        """Load words of the vector buffer from the general memory.
+    def load(
+        self, base: int, offset: int, words: int, out: int, *, times: int = 1, vectors: int = 1
+    ) -> None:
+        """Load vectors that lie side by side in the general memory.
 
         Args:
-            times: that the same words are loaded, one behind the other.
+            words: of the vector buffer, of each. times: that each is loaded, one behind the other.
         """
+        length = words * self.config.words_per_vector_word
         self._schedule.add(
             Unit.LD,
             {
                 "base": base,
                 "out": out,
-                "length": words * self.config.words_per_vector_word,
+                "length": length,
                 "offset": offset,
                 "count_1": times,
+                "count_2": vectors,
+                "stride_2": length * self.config.word_bytes,
             },
-            writes=[Region(Space.VECTOR, out, words * times)],
+            writes=[Region(Space.VECTOR, out, words * times * vectors)],
         )
 
-    def product(self, product: Product, activation: int, out: int) -> None:
-        """Load a matrix and multiply it with the inputs at `activation`."""
+    def product(self, product: Product, inputs: Places, out: Places, tokens: int = 1) -> None:
+        """Load a matrix and multiply it with the inputs of each token.
+
+        Args:
+            out: where strip 0 of each token's goes.
+        """
         self._schedule.add(
             Unit.LD,
             {
@@ -71,74 +102,96 @@ class Emitter:
                 "offset": product.offset,
             },
         )
-        self._schedule.add(
-            Unit.MV,
-            {
-                "words": product.words,
-                "strips": product.strips // self.config.cores,
-                "activation": activation,
-                "columns": product.columns,
-                "group": product.group,
-                "sweeps": product.sweeps,
-                "out": out,
-            },
-            reads=[Region(Space.ACTIVATION, activation, product.columns)],
-            writes=[Region(Space.VECTOR, out, product.strips)],
-        )
+        fields = {
+            "words": product.words,
+            "strips": product.strips // self.config.cores,
+            "columns": product.columns,
+            "group": product.group,
+            "sweeps": product.sweeps,
+        }
+        outputs = out.moved(product.first_strip)
+        self._multiply(fields, inputs, outputs, tokens, product.columns, product.strips)
 
     def plain_product(
-        self, part: Part, cached: Region, offset: int, activation: int, out: int
+        self, part: Part, cached: Region, offset: int, inputs: Places, out: Places, tokens: int
     ) -> None:
-        """Load keys or values and multiply them with the inputs at `activation`.
+        """Load keys or values and multiply them with several vectors.
+
+        They are loaded once, where the chains can keep them and an instruction counts so far.
 
         Args:
             cached: what is loaded. offset: where the head's begin.
             out: where strip 0 of all parts goes.
+            tokens: vectors.
         """
+        most = MAX_TOKENS if part.product["words"] <= self.config.replay_words else 1
+        for first in range(0, tokens, most):
+            count = min(tokens - first, most)
+            moved = inputs.moved(first * inputs.size), out.moved(first * out.size)
+            self._plain_product(part, cached, offset, *moved, count)
+
+    def _plain_product(
+        self, part: Part, cached: Region, offset: int, inputs: Places, out: Places, tokens: int
+    ) -> None:
         engine, columns = self.config.engine, part.product["columns"]
         _, mine = self._channels(part.product["channels"])
-        strips = Region(Space.VECTOR, out + part.first_strip, part.written)
-        if not mine:
-            self._schedule.add(Unit.MV, {}, writes=[strips], here=False)
-            return
-        place = {"base": Base.CACHE, "offset": offset + part.load.get("offset", 0)}
-        self._schedule.add(Unit.LD, part.load | place | {"channels": mine}, reads=[cached])
+        if mine:
+            for load in part.loads:
+                place = {"base": Base.CACHE, "offset": offset + load["offset"], "channels": mine}
+                self._schedule.add(Unit.LD, load | place, reads=[cached])
+        fields = part.product | {
+            "channels": mine,
+            "weights": Weights.RAW,
+            "group": min(columns, self.config.max_group_columns),
+            # With this scale an output is a sum itself.
+            "scale": 1 << (engine.scale_shift - engine.zero_fraction_bits),
+        }
+        outputs = out.moved(part.first_strip)
+        self._multiply(fields, inputs, outputs, tokens, columns, part.written, here=mine != 0)
+
+    def _multiply(
+        self,
+        fields: Fields,
+        inputs: Places,
+        out: Places,
+        tokens: int,
+        columns: int,
+        written: int,
+        *,
+        here: bool = True,
+    ) -> None:
+        """Add a product.
+
+        Args:
+            out: where the first of each token's strips goes, whichever core gives it.
+            columns, written: words that it reads and all cores write, of each token.
+        """
+        shift = self._core * self.config.chains * LANES if fields.get("channels") else 0
+        fields = fields | {"activation": inputs.start, "out": out.start + shift}
+        if tokens > 1:
+            fields |= {"tokens": tokens, "step": inputs.size, "out_step": out.size}
         self._schedule.add(
-            Unit.MV,
-            part.product
-            | {
-                "channels": mine,
-                "weights": Weights.RAW,
-                "activation": activation,
-                "group": min(columns, self.config.max_group_columns),
-                # With this scale an output is a sum itself.
-                "scale": 1 << (engine.scale_shift - engine.zero_fraction_bits),
-                "out": strips.start + self._core * self.config.chains * LANES,
-            },
-            reads=[Region(Space.ACTIVATION, activation, columns)],
-            writes=[strips],
+            Unit.MM if tokens > 1 else Unit.MV,
+            fields if here else {},
+            reads=[Region(Space.ACTIVATION, inputs[k], columns) for k in range(tokens)],
+            writes=[Region(Space.VECTOR, out[k], written) for k in range(tokens)],
+            here=here,
         )
 
-    def step(self, job: Job) -> None:
-        """Do a step on scalars."""
-        self._schedule.add(Unit.MISC, _job_fields(job))
-
-    def run(self, job: Job, a: int, b: int = 0, out: int = 0, out_byte: int = 0) -> None:
-        """Do a pass over vectors; `b`, `out` and `out_byte` are those that the job has."""
-        words = self.config.functions.words(job.length)
-        reads, writes = [Region(Space.VECTOR, a, words)], []
+    def run(self, task: Task) -> None:
+        """Do a job of the special function unit."""
+        job, words = task.job, self.config.functions.words(task.job.length)
+        reads, writes = [], []
+        if job.operation.is_pass:
+            reads.append(Region(Space.VECTOR, task.a, words))
         if job.takes_b:
-            reads.append(Region(Space.VECTOR, b, words))
-        if job.wide:
-            writes.append(Region(Space.VECTOR, out, words))
-        if job.byte is not Byte.NONE:
-            writes.append(Region(Space.ACTIVATION, out_byte, words))
-        self._schedule.add(
-            Unit.MISC,
-            _job_fields(job) | {"a": a, "b": b, "out": out, "out_byte": out_byte},
-            reads=reads,
-            writes=writes,
-        )
+            reads.append(Region(Space.VECTOR, task.b, words))
+        if job.gives and job.wide:
+            writes.append(Region(Space.VECTOR, task.out, words))
+        if job.gives and job.byte is not Byte.NONE:
+            writes.append(Region(Space.ACTIVATION, task.out_byte, words))
+        places = {"a": task.a, "b": task.b, "out": task.out, "out_byte": task.out_byte}
+        self._schedule.add(Unit.MISC, _job_fields(job) | places, reads=reads, writes=writes)
 
     def store(self, start: int, elements: int, base: Base, offset: int) -> None:
         """Store a wide vector to the general memory of the first core."""

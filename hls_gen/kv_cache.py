@@ -11,7 +11,7 @@ m bytes of each of two strips, A and B. With C chains, of all cores:
 A layer has the keys of all its heads, then the values of all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,18 +24,18 @@ Fields = dict[str, int]
 
 @dataclass(frozen=True)
 class Part:
-    """A product with plain words: a load, and the fields of the product behind it.
+    """A product with plain words: loads, and the fields of the product behind them.
 
     Attributes:
-        load: loops and channels of LD; `offset` counts from the head's keys or values on.
-        product: channels, words, strips, columns and addresses of MV.
+        loads: loops of each LD; `offset` counts from the head's keys or values on.
+        product: channels, words, strips, columns and addresses of the product.
         first_strip: number of its first strip among those of all parts.
         written: words of the vector buffer from there on that it may write.
 
-    The masks of channels are those of all cores' chains; all else is the same in every core.
+    The mask of channels is that of all cores' chains; all else is the same in every core.
     """
 
-    load: Fields
+    loads: tuple[Fields, ...]
     product: Fields
     first_strip: int
     written: int
@@ -109,32 +109,40 @@ class KvLayout:
         """Return where a head's values begin in a layer."""
         return self.kv_heads * self.key_bytes + head * self.value_bytes
 
-    def score_words(self, tokens: int) -> int:
-        """Return the words of the vector buffer that the scores of so many tokens take."""
-        return max(part.first_strip + part.written for part in self.key_parts(tokens))
+    def score_words(self, runs: Sequence[range]) -> int:
+        """Return the words of the vector buffer that the scores of these tokens take."""
+        return max(part.first_strip + part.written for part in self.key_parts(runs))
 
     @property
     def output_words(self) -> int:
         """Words of the vector buffer that a head's outputs take."""
-        return self.value_part(1).written
+        return self.value_part([range(1)]).written
 
-    def store_keys(self, position: int) -> Fields:
-        """Return the loops and channels of the ST of a token's keys, [kv_heads, head_size].
+    def store_keys(self, position: int, tokens: int) -> Iterator[tuple[range, Fields]]:
+        """Yield the STs of the keys of some tokens, [tokens, kv_heads, head_size].
 
-        Its mask of channels, and those below, are of all cores' chains.
+        With each its tokens, counted from 0 on, and its loops and channels. Its mask of channels,
+        and those below, are of all cores' chains.
         """
         m, chains = self.config.m, self.config.all_chains
-        pair, place = divmod(position, 2 * m)
-        word = pair // chains * self.columns * m + place % m
-        return {
-            "channels": 1 << (pair % chains),
-            "offset": word * self.config.word_bytes + m * (place // m),
-            "length": m,
-            "count_1": self.columns,
-            "stride_1": m * self.config.word_bytes,
-            "count_2": self.kv_heads,
-            "stride_2": self.key_bytes,
-        }
+        first = 0
+        while first < tokens:
+            pair, place = divmod(position + first, 2 * m)
+            count = min(tokens - first, m - place % m)  # those that lie side by side
+            word = pair // chains * self.columns * m + place % m
+            fields = {
+                "channels": 1 << (pair % chains),
+                "offset": word * self.config.word_bytes + m * (place // m),
+                "length": m,
+                "count_1": self.columns,
+                "stride_1": m * self.config.word_bytes,
+                "count_2": self.kv_heads,
+                "stride_2": self.key_bytes,
+                "count_3": count,
+                "stride_3": self.config.word_bytes,
+            }
+            yield range(first, first + count), fields
+            first += count
 
     def store_values(self, position: int) -> Iterator[tuple[int, int, Fields]]:
         """Yield the STs of one head's values: which words of the head's, loops and channels.
@@ -163,43 +171,69 @@ class KvLayout:
                         },
                     )
 
-    def key_parts(self, tokens: int) -> Iterator[Part]:
-        """Yield the products that give the scores of the first `tokens` tokens."""
+    def key_parts(self, runs: Sequence[range]) -> Iterator[Part]:
+        """Yield the products that give the scores of some tokens.
+
+        A token's score comes to the same place whatever the others are.
+
+        Args:
+            runs: of tokens side by side, in rising order; each begins at a pair of strips.
+        """
         m, chains = self.config.m, self.config.all_chains
-        pairs = _ceil(tokens, 2 * m)
-        for row in range(0, self._key_rows(tokens), self.config.strips):
-            here = min(pairs - row * chains, self.config.strips * chains)
-            rows = _ceil(here, chains)
-            yield self._part(
-                chains=min(here, chains),
-                addresses=rows,
-                columns=self.columns,
-                first_strip=2 * chains * row,
-                load={
+        most = min(self.config.strips, max(self.config.replay_words // (self.columns * m), 1))
+        for rows, mask in self._score_rows(runs):
+            for row in rows[::most]:
+                count = min(rows.stop - row, most)
+                load = {
                     "offset": row * self._key_row_bytes,
                     "length": m,
-                    "count_1": rows,
+                    "count_1": count,
                     "stride_1": self._key_row_bytes,
                     "count_2": self.columns,
                     "stride_2": m * self.config.word_bytes,
-                },
-            )
+                }
+                yield self._part((load,), mask, count, self.columns, 2 * chains * row)
 
-    def value_part(self, tokens: int) -> Part:
-        """Return the product that mixes the values of the first `tokens` tokens."""
-        columns = _ceil(tokens, self.config.m)
-        return self._part(
-            chains=min(_ceil(self.columns, 2), self.config.all_chains),
-            addresses=self.addresses,
-            columns=columns,
-            first_strip=0,
-            load={"length": columns * self.addresses * self.config.m},
-        )
+    def _score_rows(self, runs: Sequence[range]) -> Iterator[tuple[range, int]]:
+        """Yield rows of addresses that go in one product, and the mask of their chains."""
+        chains = self.config.all_chains
+        masks: dict[int, int] = {}
+        for run in runs:
+            for pair in range(run.start // (2 * self.config.m), self._pairs(run.stop)):
+                row, chain = divmod(pair, chains)
+                masks[row] = masks.get(row, 0) | 1 << chain
+        last, behind = divmod(self._pairs(runs[-1].stop), chains)
+        first, before = min(masks), masks[min(masks)]
+        for row in range(first, max(masks) + 1):
+            mask = masks.get(row, 0)
+            # Chains behind the last token may take what lies there: nobody asks for its scores.
+            if row == last and mask == before & ((1 << behind) - 1):
+                mask = before
+            if mask != before:
+                if before:
+                    yield range(first, row), before
+                first, before = row, mask
+        yield range(first, max(masks) + 1), before
+
+    def value_part(self, runs: Sequence[range]) -> Part:
+        """Return the product that mixes the values of some tokens, packed side by side.
+
+        Args:
+            runs: as in `key_parts`.
+        """
+        m, word_bytes = self.config.m, self.config.word_bytes
+        loads, columns = [], 0
+        for run in runs:
+            count = _ceil(run.stop, m) - run.start // m
+            words = self.addresses * m
+            loads.append({"offset": run.start // m * words * word_bytes, "length": count * words})
+            columns += count
+        chains = min(_ceil(self.columns, 2), self.config.all_chains)
+        return self._part(tuple(loads), (1 << chains) - 1, self.addresses, columns, 0)
 
     def _part(
-        self, *, chains: int, addresses: int, columns: int, first_strip: int, load: Fields
+        self, loads: tuple[Fields, ...], mask: int, addresses: int, columns: int, first_strip: int
     ) -> Part:
-        mask = (1 << chains) - 1
         product = {
             "channels": mask,
             "words": columns * addresses * self.config.m,
@@ -207,12 +241,16 @@ class KvLayout:
             "columns": columns,
             "addresses": addresses,
         }
-        written = 2 * (self.config.all_chains * (addresses - 1) + chains)
-        return Part(load | {"channels": mask}, product, first_strip, written)
+        written = 2 * (self.config.all_chains * (addresses - 1) + mask.bit_length())
+        return Part(loads, product, first_strip, written)
+
+    def _pairs(self, tokens: int) -> int:
+        """Return the pairs of strips of so many tokens' keys."""
+        return _ceil(tokens, 2 * self.config.m)
 
     def _key_rows(self, tokens: int) -> int:
         """Return the addresses of so many tokens' keys in each chain."""
-        return _ceil(_ceil(tokens, 2 * self.config.m), self.config.all_chains)
+        return _ceil(self._pairs(tokens), self.config.all_chains)
 
     @property
     def _key_row_bytes(self) -> int:

@@ -5,7 +5,7 @@ a whole strip on. Rows keep their own scales and zero points; groups are those o
 cut further where the engine cannot add up so many inputs. That changes no total.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
 
@@ -47,6 +47,7 @@ class Product:
 
     Attributes:
         offset: where its words begin in each channel, from the weights' base on.
+        first_strip: of its outputs, where the matrix is a part of a larger one.
         words: of each chain.
         strips: that come out of all chains, as many of each core; those beyond the matrix too.
         columns, group, sweeps: as in MV.
@@ -54,6 +55,7 @@ class Product:
     """
 
     offset: int
+    first_strip: int
     words: int
     strips: int
     columns: int
@@ -92,8 +94,13 @@ def stack(layers: Sequence[IntegerLinear], config: CoreConfig) -> Stack:
     return Stack(torch.cat(values), torch.cat(scales), torch.cat(zeros), group, bits, tuple(starts))
 
 
-def place(matrix: Stack, config: CoreConfig, offset: int) -> tuple[Product, np.ndarray]:
+def place(
+    matrix: Stack, config: CoreConfig, offset: int, first_strip: int = 0
+) -> tuple[Product, np.ndarray]:
     """Return a matrix that begins at `offset`, and its words, uint8 [all chains, words, bytes].
+
+    Args:
+        first_strip: see `Product`.
 
     Raises:
         ConfigError: the engine cannot take all inputs at once, or a load all words.
@@ -119,6 +126,7 @@ def place(matrix: Stack, config: CoreConfig, offset: int) -> tuple[Product, np.n
     columns = chains[0].columns
     product = Product(
         offset,
+        first_strip,
         words=words.shape[1],
         strips=sum(int((passes.strips >= 0).sum()) for passes in chains),
         columns=columns,
@@ -127,6 +135,35 @@ def place(matrix: Stack, config: CoreConfig, offset: int) -> tuple[Product, np.n
         rows=rows,
     )
     return product, words
+
+
+def place_parts(
+    matrix: Stack, config: CoreConfig, offset: int, most_words: int | None
+) -> Iterator[tuple[Product, np.ndarray]]:
+    """Yield a matrix as `place` gives it, in parts of rows of up to `most_words` of each chain.
+
+    Args:
+        most_words: None for any number: then it is one part.
+
+    Raises:
+        ConfigError: as `place`; or two strips of each chain have more words.
+    """
+    if most_words is None:
+        yield place(matrix, config, offset)
+        return
+    rows, least = len(matrix.values), 2 * config.all_chains * config.m
+    _, words = place(rows_of(matrix, 0, min(least, rows)), config, offset)
+    if (times := most_words // words.shape[1]) == 0:
+        raise ConfigError(
+            f"replay_words is {config.replay_words}; a product of several tokens takes "
+            f"{words.shape[1]} words of each chain for {least} rows of "
+            f"{matrix.values.shape[1]} inputs: make it larger, or chunk 1"
+        )
+    for start in range(0, rows, times * least):
+        part = rows_of(matrix, start, min(start + times * least, rows))
+        product, words = place(part, config, offset, start // config.m)
+        yield product, words
+        offset += product.words * config.word_bytes
 
 
 def rows_of(matrix: Stack, start: int, end: int) -> Stack:

@@ -1,17 +1,19 @@
 """Where a model lies in a core's memories: the general one, and the channels.
 
-    general    gammas of all norms | rotations of all positions | embedding | hidden | logits
+    general    gammas of all norms | rotations of all positions | embedding | outputs | logits
     channel    weight streams, in the order of their use | keys and values of all layers
 
 A vector of wide elements takes whole words of the vector buffer, its elements in slots of 32 bits.
 Base registers say where each part begins, so a program does not depend on where the host puts them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from golden.model_shapes import ModelShape
 from golden.spec.core import CoreConfig
+from golden.spec.errors import ConfigError
 from golden.spec.isa import BASES
 from golden.spec.special_function_unit import SLOT_BITS
 from hls_gen.kv_cache import KvLayout
@@ -20,15 +22,25 @@ from hls_gen.kv_cache import KvLayout
 class Base(IntEnum):
     """Base registers of the programs.
 
-    `ROW` is where the token's wide vector lies: its row of the embedding, or any other place. From
-    `OUTPUTS` on lies what a program gives: logits, and the last layer's outputs.
+    `ROW` and those behind it say where the wide vectors of a program's tokens lie: their rows of
+    the embedding, or any other places. From `OUTPUTS` on lies what a program gives: logits, and the
+    last layer's outputs.
     """
 
     TABLES = 0
-    ROW = 1
     OUTPUTS = 2
     WEIGHTS = 3
     CACHE = 4
+    ROW = 8
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Base | None":
+        """Return `ROW` for those behind it."""
+        return cls.ROW if value in range(cls.ROW, BASES) else None
+
+
+MAX_CHUNK = BASES - Base.ROW
+"""Most tokens of a program: each has a base register."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,14 @@ class MemoryMap:
     """Offsets and sizes in bytes.
 
     Attributes:
+        chunk: most tokens of a program; see `check_chunk`.
         weight_bytes: of all weight streams, in each channel.
     """
 
     config: CoreConfig
     shape: ModelShape
     max_positions: int
+    chunk: int
     weight_bytes: int
 
     @property
@@ -78,13 +92,13 @@ class MemoryMap:
 
     @property
     def outputs(self) -> int:
-        """Where the last layer's outputs lie, and the logits behind them."""
+        """Where the last layer's outputs lie, of as many tokens as a program may have."""
         return self.row(self.shape.vocabulary)
 
     @property
     def logits(self) -> int:
         """Where the logits lie."""
-        return self.outputs + self.vector_bytes(self.shape.hidden)
+        return self.outputs + self.chunk * self.vector_bytes(self.shape.hidden)
 
     @property
     def general_bytes(self) -> int:
@@ -104,13 +118,26 @@ class MemoryMap:
         """Return where a head's values lie, from the cache's base on."""
         return layer * self.cache.layer_bytes + self.cache.values(head)
 
-    def bases(self, token: int = 0) -> tuple[int, ...]:
-        """Return the base registers of a core whose memories hold this map from address 0 on."""
-        given = {
-            Base.TABLES: 0,
-            Base.ROW: self.row(token),
-            Base.OUTPUTS: self.outputs,
-            Base.WEIGHTS: 0,
-            Base.CACHE: self.weight_bytes,
-        }
-        return tuple(given[Base(n)] if n in list(Base) else 0 for n in range(BASES))
+    def bases(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Return the base registers of a core whose memories hold this map from address 0 on.
+
+        Args:
+            tokens: of the program, numbers in the vocabulary.
+        """
+        bases = [0] * BASES
+        bases[Base.OUTPUTS] = self.outputs
+        bases[Base.CACHE] = self.weight_bytes
+        for number, token in enumerate(tokens, Base.ROW):
+            bases[number] = self.row(token)
+        return tuple(bases)
+
+
+def check_chunk(chunk: int, max_positions: int) -> None:
+    """Refuse a number of tokens that no program reads.
+
+    Raises:
+        ConfigError: it is outside its range.
+    """
+    most = min(MAX_CHUNK, max_positions)
+    if chunk not in range(1, most + 1):
+        raise ConfigError(f"chunk is {chunk}; a program reads 1 to {most} tokens here")

@@ -1,4 +1,6 @@
-"""Runs a compiled model on the RTL of cores, token by token, and holds it against golden.
+"""Runs a compiled model on the RTL of cores, program by program, and holds it against golden.
+
+A prompt is read in chunks of tokens, with a program each; then every token has one.
 
 Three that must agree: the integer transformer, the interpreter that executes the same programs, and
 the cores in simulation. Interpreter and transformer are compared at every layer's end, cores and
@@ -6,68 +8,68 @@ interpreter at every word that is written, on the chip and off it.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from golden.accelerator_interpreter import Accelerator
+from golden.block_sparse import BlockSparse
 from golden.core_effects import Effect
 from golden.spec.control import Status
-from golden.spec.instruction import Instruction
 from golden.spec.isa import BASES, Unit
 from golden.transformer import Cache, IntegerTransformer
 from hls_gen.compiler import Compiled
 from hls_gen.layer_program import layer_ends
-from hls_gen.memory_map import Base
 from hls_gen.program import Program
+from hls_gen.traffic import channel_words, offchip_bytes
 from hw import cosim
+from hw.accelerator_timing import accelerator_cycles, begins_of
 from hw.core_monitor import InstructionTimes, instruction_times
 from hw.core_simulation import CoreResult, ProgramRun, mismatches, run_accelerator
-from hw.core_timing import program_cycles
+from hw.core_timing import Job, program_addresses
 from hw.memory_model import MemoryTiming
 from hw.weight_stream_reader import read_weight_stream
-
-TRAFFIC = {
-    Base.TABLES: "norms_and_rotations",
-    Base.ROW: "embedding",
-    Base.OUTPUTS: "logits",
-    Base.WEIGHTS: "weights",
-    Base.CACHE: "kv_cache",
-}
-"""What the programs move, by base register. Nothing else is in the memories."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenRun:
-    """One token that went through the cores.
+    """A program that went through the cores: that of one token, or of several of the prompt.
 
     Attributes:
-        token, position: what they were given.
-        program: of the first core, as are all times and counters. address: where it lay.
+        tokens: that they were given. position: of the first one.
+        blocks: that the tokens saw of those in front of them; None for all.
+        programs: of each core. Times, counters and layers are of the first one.
+        address: where that lay.
         cycles: of its program. layer_cycles: from the end of one layer to that of the next.
         counters: of the control registers, by name.
-        times: when its instructions ran.
+        times: when its instructions ran. first_starts: when each core began.
         offchip_bytes: of all cores, by what they are of, with those of writes.
         channel_words: words of memory that each channel gave, core by core.
         simulation_s: its share of the simulation's time, with that of a build if there was one.
     """
 
-    token: int
+    tokens: tuple[int, ...]
     position: int
-    program: Program
+    blocks: BlockSparse | None
+    programs: tuple[Program, ...]
     address: int
     cycles: int
     layer_cycles: list[int]
     counters: dict[str, int]
     times: InstructionTimes
+    first_starts: list[int]
     offchip_bytes: dict[str, int]
     channel_words: list[int]
     simulation_s: float
+
+    @property
+    def program(self) -> Program:
+        """The program of the first core."""
+        return self.programs[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,7 @@ class ModelRun:
 
     Attributes:
         tokens: that the core's logits gave. golden_tokens: that the integer transformer gives.
-        runs: of all tokens that the core read.
+        runs: of all programs, in their order.
         differences: between core, interpreter and transformer, in words; empty where all is right.
     """
 
@@ -116,98 +118,126 @@ class ModelRunner:
         self.runs: list[TokenRun] = []
         self.differences: list[str] = []
 
-    def generate(self, prompt: Sequence[int], count: int) -> ModelRun:
-        """Read a prompt, then `count` - 1 tokens that it gives; return what came of all."""
+    def generate(
+        self, prompt: Sequence[int], count: int, blocks: BlockSparse | None = None
+    ) -> ModelRun:
+        """Read a prompt, then `count` - 1 tokens that it gives; return what came of all.
+
+        Args:
+            blocks: that the prompt's tokens see of those in front of them; all, if nothing is said.
+        """
         tokens: list[int] = []
         golden_tokens: list[int] = []
-        given = list(prompt)
+        given, seen = list(prompt), blocks
         for _ in range(count):
-            hidden, general = self.read(given)
+            hidden, general = self.read(given, blocks=seen)
             golden = self.transformer.logits(hidden[-1:])[0]
             core = self.compiled.logits(general)
             golden_tokens.append(int(golden.argmax()))
             tokens.append(int(core.argmax()))
             if not torch.equal(golden, core):
-                self.differences.append(f"logits behind token {len(self.runs) - 1}")
-            given = [tokens[-1]]
+                self.differences.append(f"logits behind token {self._cache.tokens - 1}")
+            given, seen = [tokens[-1]], None
         return ModelRun(tokens, golden_tokens, self.runs, self.differences)
 
-    def contract_cycles(self, latency: int) -> int:
-        """Return what the timing contract says of the last token that one core read.
+    def contract_cycles(self) -> int:
+        """Return what the timing contract says of the last program, in the first core.
 
-        It holds for memories of one word per cycle and `latency` cycles from address to word.
+        Raises:
+            ConfigError: a memory's latency is random.
         """
         last = self.runs[-1]
-        return program_cycles(
-            self.config,
-            last.program.instructions,
-            self.compiled.bases(last.token),
-            memories=self.compiled.images,
-            address=last.address,
-            latency=latency,
-        ).cycles
+        jobs = [
+            Job(program.instructions, bases, memories, last.address, self._timing)
+            for program, bases, memories in zip(
+                last.programs,
+                [self.compiled.bases(*last.tokens)] * len(last.programs),
+                self.compiled.core_images,
+                strict=True,
+            )
+        ]
+        begins = begins_of(self.config, jobs, last.first_starts)
+        return accelerator_cycles(self.config, jobs, begins)[0].cycles
 
-    def read(self, tokens: list[int], *, head: bool = True) -> tuple[torch.Tensor, np.ndarray]:
+    def read(
+        self, tokens: list[int], *, head: bool = True, blocks: BlockSparse | None = None
+    ) -> tuple[torch.Tensor, np.ndarray]:
         """Give tokens to all three.
 
         Args:
             head: the cores compute the last one's logits.
+            blocks: see `generate`.
 
         Returns:
             The transformer's hidden vectors [tokens, hidden], and the first core's general memory.
         """
+        layers = _LayerOutputs()
         first = self._cache.tokens
-        layers: dict[str, torch.Tensor] = {}
-        golden = self.transformer.hidden(torch.tensor(tokens), self._cache, layers.__setitem__)
-        programs = [
-            self.compiled.programs(first + k, head=head and k == len(tokens) - 1)
-            for k in range(len(tokens))
-        ]
+        golden = self.transformer.hidden(torch.tensor(tokens), self._cache, layers.see, blocks)
+        chunks = list(self._chunks(tokens, first, head, blocks))
         effects: list[list[Effect]] = [[] for _ in self._memories]
-        for k, (token, together) in enumerate(zip(tokens, programs, strict=True)):
-            for core, effect in self._interpret(first + k, token, together, layers, k):
+        for chunk in chunks:
+            for core, effect in self._interpret(chunk, layers, chunk.position - first):
                 effects[core].append(effect)
         start = time.perf_counter()
-        results = self._simulate(tokens, programs)
-        seconds = (time.perf_counter() - start) / len(tokens)
-        self._compare(first, effects, results)
-        self._note(first, tokens, programs, results, seconds)
+        results = self._simulate(chunks)
+        seconds = (time.perf_counter() - start) / len(chunks)
+        self._compare(chunks, effects, results)
+        self._note(chunks, results, seconds)
         return golden, results[0].memories["general"]
 
+    def _chunks(
+        self, tokens: Sequence[int], position: int, head: bool, blocks: BlockSparse | None
+    ) -> Iterator["_Chunk"]:
+        """Yield programs that read tokens; none crosses from a block into the next one."""
+        first = 0
+        while first < len(tokens):
+            count = min(self.compiled.plan.memory.chunk, len(tokens) - first)
+            if blocks:
+                count = min(count, blocks.block - position % blocks.block)
+            is_last = first + count == len(tokens)
+            programs = self.compiled.programs(
+                position, tokens=count, blocks=blocks, head=head and is_last
+            )
+            yield _Chunk(tuple(tokens[first : first + count]), position, blocks, programs)
+            first, position = first + count, position + count
+
     def _interpret(
-        self,
-        position: int,
-        token: int,
-        programs: Sequence[Program],
-        layers: dict[str, torch.Tensor],
-        row: int,
+        self, chunk: "_Chunk", layers: "_LayerOutputs", row: int
     ) -> Iterator[tuple[int, Effect]]:
         """Run programs in the interpreter; compare what they leave at each layer's end."""
         for core in self._interpreter.cores:
-            core.bases = list(self.compiled.bases(token))
+            core.bases = list(self.compiled.bases(*chunk.tokens))
         ends = [
-            {pc: layer for layer, pc in enumerate(layer_ends(self.compiled.plan, program))}
-            for program in programs
+            {
+                pc: (layer, token)
+                for layer, counters in enumerate(layer_ends(self.compiled.plan, program))
+                for token, pc in enumerate(counters)
+            }
+            for program in chunk.programs
         ]
-        for number, effect in self._interpreter.steps([one.encode() for one in programs]):
+        programs = [program.encode() for program in chunk.programs]
+        for number, effect in self._interpreter.steps(programs):
             yield number, effect
             if effect.pc in ends[number]:
-                layer = ends[number][effect.pc]
+                layer, token = ends[number].pop(effect.pc)
                 assert effect.vector is not None
-                wanted = layers[f"layer {layer} output"][row].numpy()
+                wanted = layers.output(layer)[row + token].numpy()
                 given = effect.vector.values.reshape(-1)[: len(wanted)]
                 if not np.array_equal(given, wanted):
-                    self.differences.append(f"token {position}, layer {layer}")
+                    where = f"token {chunk.position + token}, layer {layer}"
+                    self.differences.append(f"core {number}, {where}")
 
-    def _simulate(
-        self, tokens: list[int], programs: Sequence[Sequence[Program]]
-    ) -> list[CoreResult]:
+    def _simulate(self, chunks: Sequence["_Chunk"]) -> list[CoreResult]:
         runs = [
             [
-                ProgramRun(program.encode(), dict(enumerate(self.compiled.bases(token))))
-                for token, program in zip(tokens, mine, strict=True)
+                ProgramRun(
+                    chunk.programs[core].encode(),
+                    dict(enumerate(self.compiled.bases(*chunk.tokens))),
+                )
+                for chunk in chunks
             ]
-            for mine in zip(*programs, strict=True)
+            for core in range(self.config.cores)
         ]
         results = run_accelerator(
             self.config,
@@ -224,59 +254,58 @@ class ModelRunner:
         return results
 
     def _compare(
-        self, first: int, effects: Sequence[list[Effect]], results: Sequence[CoreResult]
+        self,
+        chunks: Sequence["_Chunk"],
+        effects: Sequence[list[Effect]],
+        results: Sequence[CoreResult],
     ) -> None:
         """Compare every word that the cores wrote, and their memories."""
         for number, (core, mine, result) in enumerate(
             zip(self._interpreter.cores, effects, results, strict=True)
         ):
-            where = f"from token {first} on, core {number}"
+            where = f"from token {chunks[0].position} on, core {number}"
             self.differences += [f"{where}: {each}" for each in mismatches(result.log, mine)]
             for port, memory in core.memories.items():
                 if not np.array_equal(memory, result.memories[port]):
                     self.differences.append(f"{where}: the memory {port}")
-            for k, state in enumerate(result.states):
+            for chunk, state in zip(chunks, result.states, strict=True):
                 if state["STATUS"] != Status.DONE | Status.INTERRUPT:
                     self.differences.append(
-                        f"token {first + k}, core {number}: error {state['ERROR_CODE']} at "
+                        f"token {chunk.position}, core {number}: error {state['ERROR_CODE']} at "
                         f"{state['ERROR_PC']}"
                     )
 
     def _note(
-        self,
-        first: int,
-        tokens: list[int],
-        programs: Sequence[Sequence[Program]],
-        results: Sequence[CoreResult],
-        seconds: float,
+        self, chunks: Sequence["_Chunk"], results: Sequence[CoreResult], seconds: float
     ) -> None:
-        """Keep each token's cycles and traffic; the memories must have counted the same reads."""
-        times = instruction_times(
-            results[0].log, [together[0].instructions for together in programs]
-        )
+        """Keep each program's cycles and traffic; the memories must have counted the same reads."""
+        times = [
+            instruction_times(result.log, [chunk.programs[core].instructions for chunk in chunks])
+            for core, result in enumerate(results)
+        ]
+        first = [chunk.programs[0].instructions for chunk in chunks]
+        addresses = program_addresses(self.config, first)
         loaded = 0
-        sizes = [self.config.program_bytes(len(together[0].encode())) for together in programs]
-        addresses = [0, *accumulate(sizes)]  # one lies behind the other
-        for k, (token, together) in enumerate(zip(tokens, programs, strict=True)):
-            counters, program = results[0].states[k], together[0]
-            ends = times[k].end_of(Unit.MISC, layer_ends(self.compiled.plan, program))
-            begin = times[k].first_start
-            every = [one for each in together for one in each.instructions]
+        for k, chunk in enumerate(chunks):
+            counters, mine = results[0].states[k], times[0][k]
+            ends = [counters[-1] for counters in layer_ends(self.compiled.plan, chunk.programs[0])]
+            every = [one for program in chunk.programs for one in program.instructions]
             loads = [one for one in every if one.unit is Unit.LD]
-            traffic = offchip_bytes(every, self.config.word_bytes)
             loaded += sum(offchip_bytes(loads, self.config.word_bytes).values())
             self.runs.append(
                 TokenRun(
-                    token,
-                    first + k,
-                    program,
+                    chunk.tokens,
+                    chunk.position,
+                    chunk.blocks,
+                    chunk.programs,
                     addresses[k],
                     counters["CYCLES"],
-                    np.diff([begin, *ends]).tolist(),
+                    np.diff([mine.first_start, *mine.end_of(Unit.MISC, ends)]).tolist(),
                     counters,
-                    times[k],
-                    traffic,
-                    [word for each in together for word in self._channel_words(each)],
+                    mine,
+                    [each[k].first_start for each in times],
+                    offchip_bytes(every, self.config.word_bytes),
+                    [word for each in chunk.programs for word in self._channel_words(each)],
                     seconds,
                 )
             )
@@ -288,8 +317,8 @@ class ModelRunner:
         )
         if read * self.config.word_bytes != loaded:
             self.differences.append(
-                f"from token {first} on, the memories gave {read * self.config.word_bytes} bytes; "
-                f"the programs load {loaded}"
+                f"from token {chunks[0].position} on, the memories gave "
+                f"{read * self.config.word_bytes} bytes; the programs load {loaded}"
             )
 
     def _channel_words(self, program: Program) -> list[int]:
@@ -297,28 +326,27 @@ class ModelRunner:
         return channel_words(loads, self.config.chains)
 
 
-def offchip_bytes(instructions: Sequence[Instruction], word_bytes: int) -> dict[str, int]:
-    """Return the bytes that a program's loads and stores move, by what they are of."""
-    moved = dict.fromkeys(TRAFFIC.values(), 0)
-    for one in instructions:
-        if one.unit not in (Unit.LD, Unit.ST):
-            continue
-        ports = max(one["channels"].bit_count(), 1)
-        size = word_bytes if one.unit is Unit.LD else 1
-        moved[TRAFFIC[Base(one["base"])]] += ports * _length(one) * size
-    return moved
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Tokens that a program of each core reads; see `TokenRun`."""
+
+    tokens: tuple[int, ...]
+    position: int
+    blocks: BlockSparse | None
+    programs: tuple[Program, ...]
 
 
-def channel_words(loads: Sequence[Instruction], channels: int) -> list[int]:
-    """Return the words that some loads read from each channel."""
-    words = [0] * channels
-    for load in loads:
-        for channel in range(channels):
-            if load["channels"] >> channel & 1:
-                words[channel] += _length(load)
-    return words
+class _LayerOutputs:
+    """Keeps the outputs of each layer that the transformer shows, which it does part by part."""
 
+    def __init__(self) -> None:
+        self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
 
-def _length(one: Instruction) -> int:
-    """Return the words of a load, or the bytes of a store, of one port."""
-    return prod(one[name] for name in ("length", "count_1", "count_2", "count_3"))
+    def see(self, name: str, values: torch.Tensor) -> None:
+        """Keep a vector if it is a layer's output."""
+        if name.endswith(" output") and name.count(" ") == 2:
+            self._parts[name].append(values)
+
+    def output(self, layer: int) -> torch.Tensor:
+        """Return a layer's outputs, int64 [tokens, hidden]."""
+        return torch.cat(self._parts[f"layer {layer} output"])

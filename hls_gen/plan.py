@@ -23,10 +23,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Linear:
-    """A matrix and the layers in it."""
+    """A matrix and the layers in it.
 
-    product: Product
+    Attributes:
+        products: the matrix, in parts of rows.
+    """
+
+    products: tuple[Product, ...]
     parts: tuple[Part, ...]
+
+    @property
+    def strips(self) -> int:
+        """Strips that come out."""
+        return self.products[-1].first_strip + self.products[-1].strips
 
 
 @dataclass(frozen=True)
@@ -83,18 +92,18 @@ class ModelPlan:
         memory, shape, cache = self.memory, self.memory.shape, self.memory.cache
         halves = {layer.attention.probability_bits // 7 for layer in self.layers}
         return Sizes(
+            chunk=memory.chunk,
             hidden=memory.vector_words(shape.hidden),
             head=cache.columns,
             heads=shape.heads,
             kv_heads=shape.kv_heads,
             feed_forward=memory.vector_words(shape.feed_forward),
-            positions=memory.vector_words(self.memory.max_positions),
             halves=max(halves),
-            scores=cache.score_words(self.memory.max_positions),
+            scores=cache.score_words([range(memory.max_positions)]),
             mixed=cache.output_words,
-            queries_keys_values=max(one.attention.inputs.product.strips for one in self.layers),
-            attention_output=max(one.attention.output.product.strips for one in self.layers),
-            gate_up=max(one.feed_forward.gate_up.product.strips for one in self.layers),
-            down=max(one.feed_forward.down.product.strips for one in self.layers),
-            logits=max(part.product.strips for part in self.head),
+            queries_keys_values=max(one.attention.inputs.strips for one in self.layers),
+            attention_output=max(one.attention.output.strips for one in self.layers),
+            gate_up=max(one.feed_forward.gate_up.strips for one in self.layers),
+            down=max(one.feed_forward.down.strips for one in self.layers),
+            logits=max(part.strips for part in self.head),
         )

@@ -3,117 +3,22 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import hw.engine_cases
-import hw.sfu_cases
-import hw.verify_chain
-import hw.verify_engine
-import hw.verify_special_functions
 from golden.spec.errors import ConfigError
 from golden.spec.files import write_text
-from golden.spec.matrix_engine import MatrixEngineConfig
-from golden.spec.sparse_chain import SparseChainConfig
-from golden.spec.special_function_unit import SpecialFunctionUnitConfig
 from hw.emit import Design, emit
-from hw.matrix_engine import MatrixEngine
-from hw.sfu_timing import STAGES
-from hw.sparse_chain import SparseChain
-from hw.special_function_unit import SpecialFunctionUnit
-from hw.synth import TARGETS, check_target, synthesise
+from hw.synth import TARGETS, Counts, check_target, synthesise
+from nandu.block_table import BLOCKS, Block, Config
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Config = SparseChainConfig | MatrixEngineConfig | SpecialFunctionUnitConfig
 AnyConfig = TypeVar("AnyConfig", bound="DataclassInstance")
 GENERIC = "generic"
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block that can be generated.
-
-    Attributes:
-        config: class of its configuration. component: class that is emitted.
-        summary: one line for `nandu list`.
-        contract: of a configuration: where its timing contract is, what it says, and its latency.
-        crosses: of a configuration: all combinations of mode, pauses, ... that a case may have.
-        random_cases: of a configuration, so many cases, from a seed.
-        coverage: of cases: the part of the crosses that they hit, 0 to 1.
-        run_cases: runs cases on the Verilog, and returns their results.
-    """
-
-    config: type[Any]
-    component: type[Any]
-    summary: str
-    contract: Callable[[Any], dict[str, Any]]
-    crosses: Callable[[Any], Sequence[Any]]
-    random_cases: Callable[[Any, int, int], list[Any]]
-    coverage: Callable[[Sequence[Any]], float]
-    run_cases: Callable[..., list[Any]]
-
-
-def _contract_of_chain(config: SparseChainConfig) -> dict[str, Any]:
-    return {
-        "cycles": "hw.sparse_chain.SparseChain.cycles: beats of all passes + m + latency, where "
-        "every column has at least m beats",
-        "latency": SparseChain.latency(config),
-        "cycles_of_one_block": {n: SparseChain.cycles(config, [n]) for n in config.keeps},
-    }
-
-
-def _contract_of_engine(config: MatrixEngineConfig) -> dict[str, Any]:
-    return {
-        "cycles": "hw.engine_timing.engine_cycles, of the passes of its chains and the sweeps of "
-        "its buffers",
-        "latency": SparseChain.latency(config.chain),
-    }
-
-
-def _contract_of_functions(config: SpecialFunctionUnitConfig) -> dict[str, Any]:
-    return {
-        "cycles": "hw.sfu_timing.schedule, of its jobs: a word per cycle, except where a scalar "
-        "is waited for",
-        "latency": STAGES,
-    }
-
-
-BLOCKS = {
-    "sparse-chain": Block(
-        SparseChainConfig,
-        SparseChain,
-        "a cascade of DSPs for N:M sparse and dense INT8 products, two per DSP",
-        _contract_of_chain,
-        hw.verify_chain.crosses,
-        hw.verify_chain.random_cases,
-        hw.verify_chain.coverage,
-        hw.verify_chain.run_cases,
-    ),
-    "matrix-engine": Block(
-        MatrixEngineConfig,
-        MatrixEngine,
-        "sparse chains with buffers, accumulators, group scales and requantisation",
-        _contract_of_engine,
-        hw.engine_cases.crosses,
-        hw.engine_cases.random_cases,
-        hw.engine_cases.coverage,
-        hw.verify_engine.run_cases,
-    ),
-    "special-function-unit": Block(
-        SpecialFunctionUnitConfig,
-        SpecialFunctionUnit,
-        "norms, softmax, activations, rotations and quantisation of vectors in streams",
-        _contract_of_functions,
-        hw.sfu_cases.crosses,
-        hw.sfu_cases.random_cases,
-        hw.sfu_cases.coverage,
-        hw.verify_special_functions.run_cases,
-    ),
-}
 
 
 def find(name: str) -> Block:
@@ -129,7 +34,9 @@ def find(name: str) -> Block:
 
 def configure(block: Block, settings: Sequence[str]) -> Config:
     """Return the block's configuration with settings like "m=8" applied; see `with_settings`."""
-    config: Config = with_settings(block.config, settings)
+    defaults = [f"{name}={value}" for name, value in block.defaults.items()]
+    config: Config = with_settings(block.config, [*defaults, *settings])
+    block.check(config)
     return config
 
 
@@ -238,7 +145,8 @@ def verify(
 def synth(name: str, settings: Sequence[str], target: str) -> dict[str, Any]:
     """Return what a block takes of a target's resources.
 
-    `scale_dsp` are the DSPs of scales and requantisation, which `dsp` leaves out.
+    `scale_dsp` are the DSPs of scales and requantisation, which `dsp` leaves out. A large block has
+    `parts`, with the same of each.
 
     Raises:
         ConfigError: unknown block, setting or target. ToolError: Yosys failed.
@@ -246,19 +154,24 @@ def synth(name: str, settings: Sequence[str], target: str) -> dict[str, Any]:
     block = find(name)
     config = configure(block, settings)
     check_target(target)
-    found = synthesise(emit(block.component, config, target=target), target)
+    design = emit(block.component, config, target=target)
+    found = synthesise(design, target, block.apart, block.parts)
+    parts = {name: _counts(part) for name, part in found.parts.items()}
     return {
-        "dsp": found.dsp,
-        "scale_dsp": found.scale_dsp,
-        "lut": found.lut,
-        "lut_memory": found.lut_memory,
-        "ff": found.ff,
-        "bram": found.bram,
-        "uram": found.uram,
+        **_counts(found),
         "soft_multipliers": found.soft_multipliers,
         "logic_depth": found.logic_depth,
+        "longest_path": f"{found.path.begin} -> {found.path.end}",
         "lanes": config.lanes,
         "lut_per_dsp": found.lut_per_dsp,
+        **({"parts": parts} if parts else {}),
+    }
+
+
+def _counts(counts: Counts) -> dict[str, Any]:
+    """Return counts by their names, without the cells."""
+    return {
+        f.name: getattr(counts, f.name) for f in dataclasses.fields(Counts) if f.name != "cells"
     }
 
 
@@ -280,8 +193,10 @@ def _describe(
         "config": dataclasses.asdict(config),
         "lanes": config.lanes,
         "modules": list(design.modules),
+        "apart": list(design.apart),
         "ports": [dataclasses.asdict(port) for port in design.ports],
         "contract": block.contract(config),
+        **block.about(config),
     }
 
 
@@ -302,6 +217,7 @@ design = Design(
     (here / "{top}.v").read_text(),
     tuple(about["modules"]),
     tuple(Port(**port) for port in about["ports"]),
+    tuple(about["apart"]),
 )
 results = run_cases(random_cases({config}(**about["config"]), 20, seed=0), design=design)
 for result in results:

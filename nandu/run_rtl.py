@@ -6,20 +6,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from golden import perplexity
-from golden.calibration import calibrate
+from golden.block_sparse import BLOCK, BlockSparse
 from golden.language_model import LanguageModel, load, smollm2_file
 from golden.recipe import Recipe
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
-from golden.transformer import IntegerTransformer
-from golden.transformer_quantise import quantise_transformer
-from hls_gen.compiler import Compiled, compile_model
-from hls_gen.model_run import ModelRun, ModelRunner
+from hls_gen.chunk import check_blocks
+from hls_gen.memory_map import MAX_CHUNK
+from hls_gen.model_run import ModelRun, ModelRunner, TokenRun
 from hw.core_ports import port_names
 from hw.cosim import check_tools
 from hw.memory_model import MemoryTiming
 from nandu.blocks import with_settings
+from nandu.made_models import DEFAULT_RECIPE, made_model
 from nandu.progress import Stages
 from nandu.timeline import write_timeline
 
@@ -29,10 +28,11 @@ MODEL = "smollm2-135m"
 CHAINS = 32
 """Of the core, if nothing else is said: 1,024 multipliers."""
 
-CALIBRATION_TOKENS = 1024
+DEFAULTS = (f"chains={CHAINS}", "activation_depth=4096", "replay_words=2048")
+"""Settings of the core: room for some hundred positions of `MODEL`, in chunks."""
 
-DEFAULT_RECIPE = Recipe()
-"""INT8 weights in groups."""
+CHUNK = 8
+"""Tokens of the prompt that a program reads."""
 
 WEIGHTS = ("w8", "q4_1")
 """INT8 in groups, or the 4-bit codes of the model's own file."""
@@ -51,6 +51,8 @@ class Options:
         tokens: to be given by the core.
         layers: decoder layers that are kept, the first ones; None for all.
         weights: see `WEIGHTS`.
+        chunk: tokens of the prompt that a program reads.
+        blocks: that the prompt's tokens see; None for all in front of them.
         config: of the core. timing: of its memories.
         timeline, waves: files to write, or None: the last token's time line, and a waveform.
 
@@ -64,6 +66,8 @@ class Options:
     tokens: int
     layers: int | None
     weights: str
+    chunk: int
+    blocks: BlockSparse | None
     config: CoreConfig
     timing: MemoryTiming
     timeline: Path | None = None
@@ -76,6 +80,9 @@ class Options:
             raise ConfigError(f"--tokens is {self.tokens}; 1 is the least")
         if self.weights not in WEIGHTS:
             raise ConfigError(f"--weights is {self.weights!r}; allowed are {', '.join(WEIGHTS)}")
+        if self.chunk not in range(1, MAX_CHUNK + 1):
+            raise ConfigError(f"--chunk is {self.chunk}; allowed are 1 to {MAX_CHUNK}")
+        check_blocks(self.blocks, self.config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +91,14 @@ class Result:
 
     Attributes:
         prompt: tokens that went in. text: what the tokens that came out say.
-        contract_cycles: of the last token, where the contract holds: of one core, and memories
-            that give a word in every cycle.
+        contract_cycles: of the last program.
         seconds: of each stage.
     """
 
     run: ModelRun
     prompt: list[int]
     text: str
-    contract_cycles: int | None
+    contract_cycles: int
     seconds: dict[str, float]
 
 
@@ -100,6 +106,7 @@ def options(
     model: str,
     *,
     tokens_in: str | None,
+    prefill_blocks: str | None,
     settings: Sequence[str],
     latency: int,
     bandwidth: float,
@@ -110,25 +117,36 @@ def options(
     Raises:
         ConfigError: one of them is outside its range, or does not go with another.
     """
-    config = with_settings(CoreConfig, [f"chains={CHAINS}", *settings])
+    config = with_settings(CoreConfig, [*DEFAULTS, *settings])
     rate = Fraction(bandwidth).limit_denominator(1000)
     return Options(
         model,
-        tokens_in=None if tokens_in is None else _numbers(tokens_in),
+        tokens_in=None if tokens_in is None else _numbers("--tokens-in", tokens_in, "504,3575,282"),
+        blocks=None if prefill_blocks is None else _blocks(prefill_blocks),
         config=config,
         timing=MemoryTiming(latency=latency, words_per_cycle=rate),
         **others,
     )
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(option: str, text: str, example: str) -> list[int]:
     """Return the numbers of a list with commas."""
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise ConfigError(
-            f"--tokens-in is {text!r}; numbers with commas are needed, as 504,3575,282"
+            f"{option} is {text!r}; numbers with commas are needed, as {example}"
         ) from None
+
+
+def _blocks(text: str) -> BlockSparse:
+    """Return which blocks a prompt's tokens see."""
+    option, example = "--prefill-blocks", "1,2 or 1,2,64: SINK,LOCAL,BLOCK"
+    numbers = _numbers(option, text, example)
+    if len(numbers) not in (2, 3):
+        raise ConfigError(f"{option} has {len(numbers)} numbers; 2 or 3 are needed, as {example}")
+    sink, local, block = (*numbers, BLOCK)[:3]
+    return BlockSparse(sink, local, block)
 
 
 def run(options: Options, stages: Stages) -> Result:
@@ -145,20 +163,18 @@ def run(options: Options, stages: Stages) -> Result:
             keep_layers(model, options.layers)
         prompt = _tokens(options, model)
     with stages.stage("Quantise it"):
-        transformer = integer_model(model, _recipe(options))
+        made = made_model(model, _file(options.model), _recipe(options))
     positions = -(-(len(prompt) + options.tokens) // POSITIONS) * POSITIONS
     with stages.stage("Compile it"):
-        compiled: Compiled = compile_model(transformer, options.config, positions)
+        compiled = made.compiled(options.config, positions, options.chunk)
     with stages.stage("Run it in RTL") as progress:
         timing = dict.fromkeys(port_names(options.config), options.timing)
         runner = ModelRunner(
-            transformer, compiled, timing=timing, waves=options.waves, progress=progress
+            made.transformer, compiled, timing=timing, waves=options.waves, progress=progress
         )
-        result = runner.generate(prompt, options.tokens)
-    contract = None
-    if options.config.cores == 1 and options.timing.words_per_cycle == 1:
-        with stages.stage("Hold it against the timing contract"):
-            contract = runner.contract_cycles(options.timing.latency)
+        result = runner.generate(prompt, options.tokens, options.blocks)
+    with stages.stage("Hold it against the timing contract"):
+        contract = runner.contract_cycles()
     if options.timeline:
         write_timeline(options.timeline, result.runs[-1])
     text = str(model.tokenizer.decode(result.tokens))
@@ -208,35 +224,30 @@ def _recipe(options: Options) -> Recipe:
     return DEFAULT_RECIPE
 
 
-def integer_model(model: LanguageModel, recipe: Recipe = DEFAULT_RECIPE) -> IntegerTransformer:
-    """Return the integer model, calibrated on texts of CPython's library."""
-    text = perplexity.calibration_text()
-    calibration = calibrate(model, perplexity.first_tokens(model, text, CALIBRATION_TOKENS))
-    return quantise_transformer(model, calibration, recipe)
-
-
 def record(options: Options, result: Result) -> dict[str, object]:
-    """Return what the command prints with `--json`; where no "all" is said, of the last token.
+    """Return what the command prints with `--json`; where no "all" is said, of the last program.
 
-    `weights_busy` is the share of cycles in which some chain takes a word of weights or of the
-    cache, by the core's counter; `bandwidth_used` that of what the channels could have given, and
-    `busiest_channel` the same of the one that gives most.
+    That has one token, or the last ones of the prompt. `weights_busy` is the share of cycles in
+    which some chain takes a word of weights or of the cache, by the core's counter;
+    `bandwidth_used` that of what the channels could have given, and `busiest_channel` the same of
+    the one that gives most.
     """
     run = result.run
     last = run.runs[-1]
-    traffic = last.offchip_bytes
+    traffic, count = last.offchip_bytes, len(last.tokens)
     cycles, config = last.cycles, options.config
     possible = float(cycles * options.timing.words_per_cycle)
     return {
         "passed": not run.differences
         and run.tokens == run.golden_tokens
-        and result.contract_cycles in (None, cycles),
+        and result.contract_cycles == cycles,
         "differences": run.differences[:10],
         "tokens": run.tokens,
         "golden_tokens": run.golden_tokens,
         "text": result.text,
         "prompt_tokens": len(result.prompt),
         "multipliers": config.cores * config.engine.lanes,
+        "program_tokens": count,
         "cycles": cycles,
         "contract_cycles": result.contract_cycles,
         "cycles_of_all": sum(one.cycles for one in run.runs),
@@ -245,11 +256,33 @@ def record(options: Options, result: Result) -> dict[str, object]:
         "weights_busy": last.counters["WORDS"] / cycles,
         "bandwidth_used": sum(last.channel_words) / config.all_chains / possible,
         "busiest_channel": max(last.channel_words) / possible,
-        "offchip_bytes_per_token": sum(traffic.values()),
+        "offchip_bytes_per_token": round(sum(traffic.values()) / count),
         "offchip_bytes": traffic | {"activations": 0},
-        "rtl_s_per_token": last.simulation_s,
+        **_of_prompt(result),
+        "programs": [_of_program(one) for one in run.runs],
+        "rtl_s_per_token": last.simulation_s / count,
         "wall_s": result.seconds["Run it in RTL"],
         "seconds": result.seconds,
+    }
+
+
+def _of_program(run: TokenRun) -> dict[str, int]:
+    """Return what a program did, in short."""
+    return {
+        "position": run.position,
+        "tokens": len(run.tokens),
+        "cycles": run.cycles,
+        "offchip_bytes": sum(run.offchip_bytes.values()),
+    }
+
+
+def _of_prompt(result: Result) -> dict[str, int]:
+    """Return what a token of the prompt took on average."""
+    count = len(result.prompt)
+    runs = [_of_program(one) for one in result.run.runs if one.position < count]
+    return {
+        f"prompt_{key}_per_token": round(sum(one[key] for one in runs) / count)
+        for key in ("cycles", "offchip_bytes")
     }
 
 

@@ -1,11 +1,11 @@
 """What the order of a core's units tells: what has certainly ended, and deadlocks."""
 
-from collections import deque
+from collections import defaultdict, deque
 
 import numpy as np
 
 from golden.scoreboard import token_givers
-from golden.spec.isa import SystemOperation, Unit
+from golden.spec.isa import PRODUCTS, SystemOperation, Unit
 from hls_gen.memory_map import Base
 
 QUEUE = 8
@@ -32,11 +32,42 @@ def certain_order(instructions, givers=None):
 
 
 def streams_of(instructions):
-    """For each load of a weight stream, the number of the product that takes it last."""
-    is_stream = [one.unit is Unit.LD and one["channels"] != 0 for one in instructions]
-    loads = iter([number for number, yes in enumerate(is_stream) if yes])
-    products = [number for number, one in enumerate(instructions) if one.unit is Unit.MV]
-    return {next(loads): product for product in products}
+    """For each load of a weight stream, the number of the product that takes its words."""
+    loads = iter(
+        [n for n, one in enumerate(instructions) if one.unit is Unit.LD and one["channels"] != 0]
+    )
+    taken = {}
+    for number, product in enumerate(instructions):
+        words = product["words"] if product.unit in PRODUCTS else 0
+        while words > 0:
+            load = next(loads)
+            one = instructions[load]
+            words -= one["length"] * one["count_1"] * one["count_2"]
+            taken[load] = number
+        assert words == 0
+    assert next(loads, None) is None
+    return taken
+
+
+def any_order(instructions, givers, rank):
+    """Each unit's instructions in their order; of several that can start, the least `rank` does.
+
+    Args:
+        rank: called with a unit. givers: of tokens.
+    """
+    left = {unit: [n for n, one in enumerate(instructions) if one.unit is unit] for unit in Unit}
+    taken = defaultdict(set)
+    for load, product in streams_of(instructions).items():
+        taken[product].add(load)
+    order = []
+    while any(left.values()):
+        ready = [
+            unit
+            for unit, mine in left.items()
+            if mine and {*givers[mine[0]], *taken[mine[0]]} <= set(order)
+        ]
+        order.append(left[min(ready, key=rank)].pop(0))
+    return [instructions[number] for number in order]
 
 
 def is_barrier(one):
@@ -118,8 +149,11 @@ def places(one, effect, config, bases):
     for run in effect.memory:
         writes |= words(run.port, run.address, len(run.data))
     match one.unit:
-        case Unit.MV:
-            reads |= words("activation", one["activation"], one["columns"])
+        case Unit.MV | Unit.MM:
+            tokens, step = (one["tokens"], one["step"]) if one.unit is Unit.MM else (1, 0)
+            for token in range(tokens):
+                start = one["activation"] + token * step
+                reads |= words("activation", start, one["columns"])
         case Unit.MISC:
             job = one.job()
             if job.operation.is_pass:
@@ -132,6 +166,7 @@ def places(one, effect, config, bases):
             reads |= words(memory, one["start"], -(-stored // size))
         case Unit.LD if one["base"] != Base.WEIGHTS:
             ports = [f"channel_{k}" for k in range(config.chains) if one["channels"] >> k & 1]
+            assert one["count_3"] == 1
             for second, first in np.ndindex(one["count_2"], one["count_1"]):
                 start = bases[one["base"]] + one["offset"]
                 start += first * one["stride_1"] + second * one["stride_2"]

@@ -1,6 +1,7 @@
 """Where the bytes of keys and values lie, and which words the products take."""
 
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,20 +11,21 @@ from golden.spec.errors import ConfigError
 from hls_gen.kv_cache import KvLayout
 
 KV_HEADS, POSITIONS = 2, 70
-CORES = [(1, 8, 4), (2, 16, 4), (3, 8, 2), (32, 8, 4)]
-"""Chains, m, strips."""
+CORES = [(1, 8, 4, 1024), (1, 8, 4, 64), (2, 16, 4, 64), (3, 8, 2, 128), (32, 8, 4, 64)]
+"""Chains, m, strips, words that a chain keeps."""
 
 
 def layouts():
-    for chains, m, strips in CORES:
+    for chains, m, strips, words in CORES:
         for heads in (m, 3 * m, 8 * m):
-            config = CoreConfig(chains=chains, m=m, strips=strips)
+            config = CoreConfig(chains=chains, m=m, strips=strips, replay_words=words)
             if heads <= 2 * m * chains * strips:
                 yield KvLayout(config, KV_HEADS, heads, POSITIONS)
 
 
 @pytest.fixture(
-    params=layouts(), ids=lambda one: f"{one.config.chains}x{one.config.m}-{one.head_size}"
+    params=layouts(),
+    ids=lambda one: f"{one.config.chains}x{one.config.m}-{one.head_size}-{one.config.replay_words}",
 )
 def layout(request):
     return request.param
@@ -35,13 +37,12 @@ def numbers_in(mask):
 
 def runs(fields):
     """The channel and first byte of each run, in their order."""
-    counts = [range(fields.get(f"count_{level}", 1)) for level in (2, 1)]
-    strides = [fields.get(f"stride_{level}", 0) for level in (2, 1)]
+    counts = [range(fields.get(f"count_{level}", 1)) for level in (3, 2, 1)]
+    strides = [fields.get(f"stride_{level}", 0) for level in (3, 2, 1)]
     return [
-        (channel, fields["offset"] + second * strides[0] + first * strides[1])
+        (channel, fields["offset"] + sum(n * s for n, s in zip(loops, strides, strict=True)))
         for channel in numbers_in(fields["channels"])
-        for second in counts[0]
-        for first in counts[1]
+        for loops in product(*counts)
     ]
 
 
@@ -50,20 +51,30 @@ def filled(layout, random):
     cache = np.zeros((layout.config.chains, layout.layer_bytes), np.uint8)
     shape = (POSITIONS, KV_HEADS, layout.head_size)
     keys, values = random.integers(0, 256, (2, *shape)).astype(np.uint8)
+    sizes = iter(random.integers(1, 9, POSITIONS))
+    first = 0
+    while first < POSITIONS:
+        count = min(next(sizes), POSITIONS - first)
+        for tokens, fields in layout.store_keys(first, count):
+            mine = keys[first + tokens.start : first + tokens.stop]
+            put(cache, mine, layout.keys(0), fields)
+        first += count
     for position in range(POSITIONS):
-        stores = [(keys[position].reshape(-1), layout.keys(0), layout.store_keys(position))]
         for head in range(KV_HEADS):
             for first, words, fields in layout.store_values(position):
                 m = layout.config.m
                 mine = values[position, head, first * m : (first + words) * m]
-                stores.append((mine, layout.values(head), fields))
-        for source, offset, fields in stores:
-            places = runs(fields)
-            assert len(source) == len(places) * fields["length"]
-            for (channel, start), data in zip(places, source.reshape(len(places), -1), strict=True):
-                start += offset
-                cache[channel, start : start + len(data)] = data
+                put(cache, mine, layout.values(head), fields)
     return cache, keys, values
+
+
+def put(cache, source, offset, fields):
+    """Store bytes as ST does."""
+    places = runs(fields)
+    assert source.size == len(places) * fields["length"]
+    for (channel, start), data in zip(places, source.reshape(len(places), -1), strict=True):
+        start += offset
+        cache[channel, start : start + len(data)] = data
 
 
 def test_every_byte_lies_where_the_page_says(layout):
@@ -85,12 +96,15 @@ def test_every_byte_lies_where_the_page_says(layout):
 def matrix(layout, cache, part, offset):
     """The rows that a product has, by their strips."""
     m = layout.config.m
-    fields = part.load | {"offset": offset + part.load.get("offset", 0)}
-    size = part.load["length"] * 2 * m
+    channels = numbers_in(part.product["channels"])
     strips = {}
-    for channel in numbers_in(part.load["channels"]):
-        mine = [a for c, a in runs(fields) if c == channel]
-        words = np.concatenate([cache[channel, a : a + size] for a in mine])
+    for channel in channels:
+        words = []
+        for load in part.loads:
+            fields = load | {"offset": offset + load["offset"], "channels": 1 << channel}
+            size = load["length"] * 2 * m
+            words += [cache[channel, a : a + size] for _, a in runs(fields)]
+        words = np.concatenate(words)
         assert len(words) == part.product["words"] * 2 * m
         blocks = words.reshape(part.product["columns"], part.product["addresses"], m, 2, m)
         for address in range(part.product["addresses"]):
@@ -103,21 +117,56 @@ def matrix(layout, cache, part, offset):
 
 @pytest.mark.parametrize("tokens", [1, 8, 9, 33, 70])
 def test_products_take_what_was_stored(layout, tokens):
-    cache, keys, values = filled(layout, np.random.default_rng(tokens))
+    check_products(layout, [range(tokens)])
+
+
+@pytest.mark.parametrize(
+    "blocks", [(0, 2), (0, 1, 2), (1,), (0, 2, 3, 5, 6), (4, 6), (0, 3, 6), (1, 2, 3, 4, 5)]
+)
+def test_products_take_some_blocks_of_what_was_stored(layout, blocks):
+    """Each of a pair of strips; the last one is cut short."""
+    size = 2 * layout.config.m
+    most = (POSITIONS - 3) // size
+    runs = [range(block * size, (block + 1) * size) for block in blocks if block < most]
+    runs.append(range(most * size, POSITIONS - 3))
+    check_products(layout, runs)
+    loaded = sum(
+        load["length"] * load.get("count_1", 1) * load.get("count_2", 1) * len(chains)
+        for part in layout.key_parts(runs)
+        for load in part.loads
+        for chains in [numbers_in(part.product["channels"])]
+    )
+    rows = {run.start // size // layout.config.chains for run in runs}
+    assert loaded <= len(runs) * layout.head_size + (len(rows) > 1) * layout.head_size * (
+        layout.config.chains - 1
+    )
+
+
+def check_products(layout, runs):
+    """Products have the keys and values of some runs of tokens: values side by side."""
+    cache, keys, values = filled(layout, np.random.default_rng(len(runs)))
     m = layout.config.m
+    seen = [token for run in runs for token in run]
+    columns = [column for run in runs for column in range(run.start // m, -(-run.stop // m))]
     for head in range(KV_HEADS):
         rows = {}
-        for part in layout.key_parts(tokens):
-            assert part.product["addresses"] <= layout.config.strips
-            rows |= matrix(layout, cache, part, layout.keys(head))
-        assert len(rows) <= layout.score_words(tokens)
-        for token in range(tokens):
+        for part in layout.key_parts(runs):
+            addresses, words = part.product["addresses"], part.product["words"]
+            assert addresses <= layout.config.strips
+            assert words <= layout.config.replay_words or addresses == 1
+            mine = matrix(layout, cache, part, layout.keys(head))
+            assert rows.keys().isdisjoint(mine)
+            rows |= mine
+        assert max(rows) < layout.score_words(runs)
+        for token in seen:
             assert (rows[token // m][token % m] == keys[token, head]).all()
-        part = layout.value_part(tokens)
+        part = layout.value_part(runs)
         rows = matrix(layout, cache, part, layout.values(head))
         for channel in range(layout.head_size):
-            mine = rows[channel // m][channel % m]
-            assert (mine[:tokens] == values[:tokens, head, channel]).all()
+            mine = rows[channel // m][channel % m].reshape(-1, m)
+            for column, given in zip(columns, mine, strict=True):
+                wanted = values[column * m : (column + 1) * m, head, channel]
+                assert (given[: len(wanted)] == wanted).all()
 
 
 @pytest.mark.parametrize(

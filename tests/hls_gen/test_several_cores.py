@@ -1,12 +1,13 @@
 """Programs of several cores: the bits of one core, at any pace, and no deadlock."""
 
+from collections import defaultdict
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from core_order import certain_order, end_together, is_barrier, places
+from core_order import certain_order, end_together, is_barrier, places, streams_of
 from tiny_models import tiny_model
 
 from golden.accelerator_interpreter import Accelerator
@@ -14,7 +15,7 @@ from golden.core_effects import UndefinedProgram
 from golden.scoreboard import token_givers
 from golden.spec.control import Status
 from golden.spec.core import CoreConfig
-from golden.spec.isa import Unit, Weights
+from golden.spec.isa import PRODUCTS, Unit, Weights
 from hls_gen.compiler import compile_model
 from hls_gen.program import assemble
 from hw.core_simulation import ProgramRun, mismatches, run_accelerator
@@ -26,18 +27,27 @@ PAIR = CoreConfig(
 )
 POSITIONS = 41
 CASES = {
-    "two": (PAIR, {}),
+    "two": (PAIR, 1, {}),
+    "two, chunks": (
+        replace(PAIR, vector_depth=1024, activation_depth=1024, replay_words=128),
+        8,
+        {"layers": 1, "heads": 4, "kv_heads": 2},
+    ),
     "three": (
-        replace(PAIR, cores=3, chains=1, activation_depth=128),
+        replace(PAIR, cores=3, chains=1, vector_depth=1024, activation_depth=256),
+        3,
         {"layers": 1, "head_size": 56, "hidden": 64},
     ),
     "two of three, m 16": (
         replace(PAIR, chains=3, m=16),
+        1,
         {"hidden": 48, "heads": 3, "head_size": 48, "zeros": True, "bits": 4},
     ),
-    "eight": (replace(PAIR, cores=8, chains=1), {"probability_bits": 7, "vocabulary": 700}),
+    "eight": (replace(PAIR, cores=8, chains=1), 1, {"probability_bits": 7, "vocabulary": 700}),
 }
-COUNTS = {"two": 12, "three": 12, "two of three, m 16": 3, "eight": 3}
+"""Cores, tokens of a program and models."""
+
+COUNTS = {"two": 12, "two, chunks": 24, "three": 12, "two of three, m 16": 3, "eight": 3}
 """Tokens that are read; two cores read more below."""
 
 
@@ -46,9 +56,9 @@ TIMINGS = [None, [{}, {"channel_0": MemoryTiming(latency=80, extra_latency=40)}]
 
 @cache
 def compiled(case):
-    config, fields = CASES[case]
+    config, chunk, fields = CASES[case]
     model = tiny_model(**fields)
-    return model, compile_model(model, config, POSITIONS)
+    return model, compile_model(model, config, POSITIONS, chunk)
 
 
 def tokens_of(model, count):
@@ -62,9 +72,9 @@ def new_cores(made):
     return Accelerator(made.plan.memory.config, images, bases, read_weight_stream)
 
 
-def set_token(golden, made, token):
+def set_tokens(golden, made, tokens):
     for core in golden.cores:
-        core.bases = list(made.bases(token))
+        core.bases = list(made.bases(*tokens.tolist()))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -74,22 +84,23 @@ def test_tokens_one_after_the_other(case):
     hidden = model.hidden(tokens)
     logits = model.logits(hidden)
     golden = new_cores(made)
-    for position, token in enumerate(tokens.tolist()):
-        set_token(golden, made, token)
-        programs = made.programs(position, store_hidden=True)
+    for some in torch.arange(len(tokens)).split(CASES[case][1]):
+        set_tokens(golden, made, tokens[some])
+        programs = made.programs(int(some[0]), tokens=len(some), store_hidden=True)
         golden.run([program.encode() for program in programs])
         general = golden.cores[0].memories["general"]
-        assert torch.equal(made.hidden(general), hidden[position]), position
-        assert torch.equal(made.logits(general), logits[position]), position
+        assert torch.equal(made.hidden(general, len(some)), hidden[some]), some
+        assert torch.equal(made.logits(general), logits[some[-1]]), some
     for core, image in zip(golden.cores[1:], made.core_images[1:], strict=True):
         assert np.array_equal(core.memories["general"], image["general"])
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_channels_are_those_of_one_core_with_all_chains(case):
-    config, _ = CASES[case]
+    config, chunk, _ = CASES[case]
     model, made = compiled(case)
-    one = compile_model(model, replace(config, chains=config.all_chains, cores=1), POSITIONS)
+    together = replace(config, chains=config.all_chains, cores=1)
+    one = compile_model(model, together, POSITIONS, chunk)
     assert one.plan.memory.channel_bytes == made.plan.memory.channel_bytes
     for number in range(config.all_chains):
         core, chain = divmod(number, config.chains)
@@ -102,10 +113,11 @@ def test_every_core_has_its_share():
     _, made = compiled("two")
     programs = made.programs(POSITIONS - 1)
     products = [
-        [one for one in program.instructions if one.unit is Unit.MV] for program in programs
+        [one for one in program.instructions if one.unit in PRODUCTS] for program in programs
     ]
-    raw = [sum(one["weights"] == Weights.RAW for one in mine) for mine in products]
-    assert raw == [2 * 2 * (1 + 2), 2 * 2]
+    raw = [[one for one in mine if one["weights"] == Weights.RAW] for mine in products]
+    # Of each layer the product with the keys, for both heads; and with the values, for both halves.
+    assert [[one["tokens"] for one in mine] for mine in raw] == [[2, 4] * 2, [2] * 2]
     for one in (*products[0], *products[1]):
         PAIR.check_product(one)
     for position in range(POSITIONS):
@@ -123,27 +135,27 @@ def test_every_core_has_its_share():
 
 
 @cache
-def at_position(case, position):
-    """Cores whose caches have so many tokens, the next token's programs and its logits."""
+def at_position(case, position, count=1):
+    """Cores whose caches have so many tokens, the next tokens' programs and their logits."""
     model, made = compiled(case)
-    tokens = tokens_of(model, position + 1)
+    tokens = tokens_of(model, position + count)
     golden = new_cores(made)
-    for place, token in enumerate(tokens.tolist()):
-        set_token(golden, made, token)
-        if place < position:
-            golden.run([one.encode() for one in made.programs(place, head=False)])
+    for some in torch.arange(position).split(CASES[case][1]) if position else ():
+        set_tokens(golden, made, tokens[some])
+        programs = made.programs(int(some[0]), tokens=len(some), head=False)
+        golden.run([one.encode() for one in programs])
     memories = [core.memories for core in golden.cores]
-    return memories, made.programs(position), model.forward(tokens)[-1]
+    return memories, made.programs(position, tokens=count), model.forward(tokens)[-1]
 
 
 class Paced:
     """Cores that execute instructions of any unit of any core that its tokens allow."""
 
-    def __init__(self, case, position):
+    def __init__(self, case, position, count=1):
         model, self.made = compiled(case)
-        memories, self.programs, self.wanted = at_position(case, position)
+        memories, self.programs, self.wanted = at_position(case, position, count)
         self.golden = new_cores(self.made)
-        set_token(self.golden, self.made, int(tokens_of(model, position + 1)[-1]))
+        set_tokens(self.golden, self.made, tokens_of(model, position + count)[position:])
         for core, mine in zip(self.golden.cores, memories, strict=True):
             core.memories = {port: data.copy() for port, data in mine.items()}
 
@@ -153,7 +165,7 @@ class Paced:
         for number, core, one in in_any_order(lists, rank, together):
             effect = self.golden.cores[core]._execute(number, one)
             self.golden.cores[core]._apply(effect)
-            if effect.unit is Unit.MV:
+            if effect.unit in PRODUCTS:
                 for other in self.golden.cores:
                     other.vectors[effect.vector.addresses] = effect.vector.values
         return self.made.logits(self.golden.cores[0].memories["general"])
@@ -172,14 +184,14 @@ def in_any_order(programs, rank, together):
         for unit in Unit:
             mine = [n for n, one in enumerate(instructions) if one.unit is unit]
             left[core, unit] = mine
-        streams = [n for n in left[core, Unit.LD] if instructions[n]["channels"]]
-        taken.append(dict(zip(left[core, Unit.MV], streams, strict=True)))
+        taken.append(defaultdict(set))
+        for load, product in streams_of(instructions).items():
+            taken[core][product].add(load)
         barriers.append([n for n, one in enumerate(instructions) if is_barrier(one)])
     done = [set() for _ in programs]
 
     def may_start(core, number):
-        needed = {*givers[core][number], taken[core].get(number, number)} - {number}
-        return needed <= done[core]
+        return {*givers[core][number], *taken[core][number]} <= done[core]
 
     def is_ready(core, number):
         if not may_start(core, number):
@@ -202,19 +214,21 @@ def in_any_order(programs, rank, together):
         yield number, core, programs[core][number]
 
 
-@pytest.mark.parametrize(("case", "position"), [("two", 0), ("two", 33), ("eight", 2)])
-def test_units_and_cores_may_run_at_any_pace(case, position):
-    random = np.random.default_rng(position)
-    wanted = at_position(case, position)[2]
+@pytest.mark.parametrize(
+    "where", [("two", 0), ("two", 33), ("two, chunks", 16, 4), ("eight", 2)], ids=str
+)
+def test_units_and_cores_may_run_at_any_pace(where):
+    random = np.random.default_rng(where[1])
+    wanted = at_position(*where)[2]
     ranks = [
         lambda core, unit: core,
         lambda core, unit: -core,
-        lambda core, unit: (unit is not Unit.MV, core),
-        lambda core, unit: (unit is Unit.MV, core),
+        lambda core, unit: (unit not in PRODUCTS, core),
+        lambda core, unit: (unit in PRODUCTS, core),
         lambda core, unit: random.random(),
     ]
     for rank in ranks:
-        assert torch.equal(Paced(case, position).logits(rank), wanted)
+        assert torch.equal(Paced(*where).logits(rank), wanted)
 
 
 def test_without_barriers_logits_are_wrong():
@@ -243,7 +257,8 @@ def test_cores_that_meet_in_a_word_have_a_barrier_between(case):
     """By what instructions really read and write, and in any timing."""
     _, made = compiled(case)
     golden = new_cores(made)
-    programs = made.programs(POSITIONS - 1, store_hidden=True)
+    chunk = CASES[case][1]
+    programs = made.programs(POSITIONS - chunk, tokens=chunk, store_hidden=True)
     effects = golden.run([program.encode() for program in programs])
     config, bases = made.plan.memory.config, made.bases(0)
     users = []
@@ -256,7 +271,7 @@ def test_cores_that_meet_in_a_word_have_a_barrier_between(case):
             behind = [k for k, barrier in enumerate(barriers) if certain[barrier, number]]
             before = [k for k, barrier in enumerate(barriers) if certain[number, barrier]]
             span = max(behind, default=-1), min(before, default=len(barriers))
-            users.append((core, one.unit is Unit.MV, words, *span, number))
+            users.append((core, one.unit in PRODUCTS, words, *span, number))
     meetings = 0
     for at, (core, gives, words, behind, before, number) in enumerate(users):
         for other, other_gives, others, later, earlier, second in users[:at]:
@@ -270,8 +285,9 @@ def test_cores_that_meet_in_a_word_have_a_barrier_between(case):
 @pytest.mark.parametrize("case", CASES)
 def test_programs_end_without_room_in_the_streams(case):
     _, made = compiled(case)
-    for position in (0, POSITIONS - 1):
-        programs = made.programs(position, store_hidden=True)
+    chunk = CASES[case][1]
+    for position in (0, POSITIONS - chunk):
+        programs = made.programs(position, tokens=chunk, store_hidden=True)
         assert end_together([program.instructions for program in programs])
 
 
@@ -296,7 +312,7 @@ def test_two_cores_in_rtl_give_the_logits(timing):
     runs, effects = [[], []], [[], []]
     for position in (first, first + 1):
         token = int(tokens[position])
-        set_token(golden, made, token)
+        set_tokens(golden, made, tokens[position : position + 1])
         words = [program.encode() for program in made.programs(position)]
         for number, given in enumerate(golden.run(words)):
             effects[number] += given

@@ -21,6 +21,20 @@ PROMPT = ("--prompt", "The capital of France is")
         (("smollm2-135m", *PROMPT, "--latency", 0), "latency is 0; allowed are 1 to"),
         (("smollm2-135m", *PROMPT, "--bandwidth", 1.5), "words_per_cycle is 3/2; a fraction"),
         (("smollm2-135m", "--tokens-in", "1,x"), "--tokens-in is '1,x'; numbers with commas"),
+        (("smollm2-135m", *PROMPT, "--chunk", 9), "--chunk is 9; allowed are 1 to 8"),
+        (
+            ("smollm2-135m", *PROMPT, "--prefill-blocks", "1"),
+            "--prefill-blocks has 1 numbers; 2 or 3 are needed, as 1,2 or 1,2,64: SINK,LOCAL,BLOCK",
+        ),
+        (
+            ("smollm2-135m", *PROMPT, "--prefill-blocks", "1;2"),
+            "--prefill-blocks is '1;2'; numbers with commas are needed, as 1,2 or 1,2,64",
+        ),
+        (("smollm2-135m", *PROMPT, "--prefill-blocks", "1,0"), "local is 0; 1 is the least"),
+        (
+            ("smollm2-135m", *PROMPT, "--prefill-blocks", "1,1,16"),
+            "block is 16; a core with m = 16 needs a multiple of 32",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_a_line(run, words, message):
@@ -58,4 +72,5 @@ def test_the_whole_model_gives_the_token_that_golden_gives(run, tmp_path):
     assert found["text"] == " Paris"
     assert len(found["cycles_per_layer"]) == 30
     assert found["offchip_bytes"]["activations"] == 0
+    assert [one["tokens"] for one in found["programs"]] == [found["prompt_tokens"]]
     assert {event["name"] for event in json.loads(trace.read_text())["traceEvents"]} >= {"layer 29"}

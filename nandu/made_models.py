@@ -1,0 +1,132 @@
+"""Integer models and compiled ones, which take minutes to make and are kept in the cache.
+
+What is kept is found again by all that it was made of: the model's file, the recipe, the text of
+the calibration, the core, and the code that made it. So nothing old is ever taken for new.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from golden import perplexity
+from golden.calibration import calibrate
+from golden.language_model import LanguageModel
+from golden.recipe import Recipe
+from golden.spec.core import CoreConfig
+from golden.spec.files import cached
+from golden.transformer import IntegerTransformer
+from golden.transformer_quantise import quantise_transformer
+from hls_gen.compiler import Compiled, compile_model
+from hls_gen.plan import ModelPlan
+from nandu.code_digest import code_digest
+
+CALIBRATION_TOKENS = 1024
+
+DEFAULT_RECIPE = Recipe()
+"""INT8 weights in groups."""
+
+KEPT = 4
+"""Of each kind so many are kept: those that were used last, and all of the last hour."""
+
+_MAKERS = (
+    "golden.language_model",
+    "golden.calibration",
+    "golden.perplexity",
+    "golden.transformer_quantise",
+)
+"""What makes an integer model, with all that it imports."""
+
+Tensors = dict[str, torch.Tensor]
+
+_FILE = "made.pt"
+_HOUR_S = 3600
+
+
+def integer_model(model: LanguageModel, recipe: Recipe = DEFAULT_RECIPE) -> IntegerTransformer:
+    """Return the integer model, calibrated on texts of CPython's library."""
+    text = perplexity.calibration_text()
+    calibration = calibrate(model, perplexity.first_tokens(model, text, CALIBRATION_TOKENS))
+    return quantise_transformer(model, calibration, recipe)
+
+
+@dataclass(frozen=True)
+class MadeModel:
+    """An integer model, and what it was made of: its `key`."""
+
+    transformer: IntegerTransformer
+    key: dict[str, Any]
+
+    def compiled(self, config: CoreConfig, max_positions: int, chunk: int) -> Compiled:
+        """Return it in the memories of cores; see `compile_model`."""
+        key = self.key | {
+            "config": asdict(config),
+            "max_positions": max_positions,
+            "chunk": chunk,
+            "compiler": code_digest("hls_gen.compiler"),
+        }
+
+        def make() -> tuple[ModelPlan, list[Tensors]]:
+            made = compile_model(self.transformer, config, max_positions, chunk)
+            images = [
+                {port: torch.from_numpy(image) for port, image in mine.items()}
+                for mine in made.core_images
+            ]
+            return made.plan, images
+
+        plan, images = _kept("compiled", key, make)
+        arrays = ({port: image.numpy() for port, image in mine.items()} for mine in images)
+        return Compiled(plan, tuple(arrays))
+
+
+def made_model(model: LanguageModel, file: Path, recipe: Recipe = DEFAULT_RECIPE) -> MadeModel:
+    """Return the integer model of a float one.
+
+    Args:
+        file: of the float model.
+    """
+    text = perplexity.calibration_text()
+    key = {
+        "file": _file_digest(file),
+        "layers": model.network.config.num_hidden_layers,
+        "recipe": asdict(replace(recipe, carried=None)),
+        "carried": None if recipe.carried is None else _file_digest(recipe.carried),
+        "calibration": [hashlib.sha256(text.encode()).hexdigest(), CALIBRATION_TOKENS],
+        "torch": torch.__version__,
+        "code": code_digest(*_MAKERS),
+    }
+    transformer: IntegerTransformer = _kept(
+        "integer-models", key, lambda: integer_model(model, recipe)
+    )
+    return MadeModel(transformer, key)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _kept(kind: str, key: dict[str, Any], make: Callable[[], object]) -> Any:
+    """Return what was made of `key` before, or make it."""
+    key = key | {"store": _file_digest(Path(__file__))}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    folder = cached(f"{kind}/{name}", lambda aside: torch.save(make(), aside / _FILE))
+    os.utime(folder)
+    _forget_old(folder.parent)
+    return torch.load(folder / _FILE, weights_only=False, mmap=True)
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove what was used longest ago; a process may still read what was used just now."""
+    known = [each for each in folder.iterdir() if (each / _FILE).exists()]
+    known.sort(key=lambda each: each.stat().st_mtime, reverse=True)
+    for each in known[KEPT:]:
+        if each.stat().st_mtime < time.time() - _HOUR_S:
+            shutil.rmtree(each, ignore_errors=True)
