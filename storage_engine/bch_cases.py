@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.bch import bch_code
+from golden.galois_field import galois_field
 from golden.page_crc import store_page
 from golden.spec.bch import BchConfig
 
@@ -71,6 +72,17 @@ def _padding(config: BchConfig, random: np.random.Generator) -> np.ndarray:
     )
 
 
+def _zero_sum(config: BchConfig, random: np.random.Generator) -> np.ndarray:
+    """Three wrong bits of which S_1 is 0: the polynomial gets longer by three at once."""
+    field = galois_field(config.m)
+    bits = config.message_bits + config.parity_bits
+    while True:
+        powers = random.choice(bits, size=2, replace=False)
+        third = int(field.logarithms[np.bitwise_xor.reduce(field.powers[powers])])
+        if third < bits:
+            return bits - 1 - np.array([*powers, third])
+
+
 WRONG: dict[str, Wrong] = {
     "none": lambda config, random: _some(config, random, 0),
     "one": lambda config, random: _some(config, random, 1),
@@ -81,6 +93,7 @@ WRONG: dict[str, Wrong] = {
     "parity": _parity,
     "ends": _ends,
     "padding": _padding,
+    "zero sum": _zero_sum,
 }
 """By its name, a choice of a chunk's wrong bits; those of the padding need no correction."""
 

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import memory, wiring
@@ -99,6 +101,21 @@ def test_multipliers_of_scales_count_apart(target):
     assert (found.dsp, found.scale_dsp, found.soft_multipliers) == (1, 1, 0)
     assert found.cells[DSP[target]] == 2
     assert found.lut_per_dsp == found.lut > 0
+
+
+@both_targets
+def test_what_is_mapped_apart_is_counted_for_every_instance(target):
+    design = emit(Products)
+    whole = synthesise(design, target)
+    parts = {"scale": r"group_scale_0\.", "chain": r"chain\."}
+    found = synthesise(design, target, apart=("product_",), parts=parts)
+    assert (found.dsp, found.scale_dsp, found.path.levels) == (1, 1, whole.path.levels)
+    assert list(found.parts) == ["scale", "chain", "rest"]
+    each = found.parts.values()
+    assert sum((Counter(part.cells) for part in each), Counter()) == found.cells
+    assert [(part.dsp, part.scale_dsp) for part in each] == [(0, 1), (1, 0), (0, 0)]
+    assert found.parts["rest"].lut == found.lut > 0
+    assert whole.parts == {}
 
 
 @pytest.mark.parametrize(("target", "bits"), [("ultrascale+", 3), ("ecp5", 1)])
