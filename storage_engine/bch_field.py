@@ -31,7 +31,9 @@ def linear(m: Module, bits: Value, columns: Sequence[int], width: int, name: str
         for row in range(width):
             chosen = sum((column >> row & 1) << k for k, column in enumerate(some))
             masks[row] |= 1 << places[chosen] if chosen else 0
-    shared = Signal(len(sums), name=f"{name}_shared")
+    # A sum may also be an output bit. Yosys then keeps the first of the two names in the alphabet: it
+    # must be this one, or output bits would be made of each other, which Verilator takes for a loop.
+    shared = Signal(len(sums), name=f"{name}_part")
     m.d.comb += shared.eq(Cat(sums))
     return _masked_sums(m, Cat(bits, shared), masks, name)
 
@@ -68,7 +70,7 @@ def multiply(m: Module, field: GaloisField, a: Value, b: Value, name: str) -> Si
 
 def _masked_sums(m: Module, bits: Value, masks: Sequence[int], name: str) -> Signal:
     """Return for each mask the sum of the bits that it selects."""
-    image = Signal(len(masks), name=name)
+    image = Signal(len(masks), name=f"{name}_whole")
     m.d.comb += image.eq(Cat(_selected(bits, mask).xor() for mask in masks))
     return image
 
