@@ -31,8 +31,8 @@ def linear(m: Module, bits: Value, columns: Sequence[int], width: int, name: str
         for row in range(width):
             chosen = sum((column >> row & 1) << k for k, column in enumerate(some))
             masks[row] |= 1 << places[chosen] if chosen else 0
-    # A sum may also be an output bit. Yosys then keeps the first of the two names in the alphabet: it
-    # must be this one, or output bits would be made of each other, which Verilator takes for a loop.
+    # A sum may also be an output bit. Yosys then keeps the first of the two names in the alphabet:
+    # it must be this one, or output bits would be made of each other, a loop to Verilator.
     shared = Signal(len(sums), name=f"{name}_part")
     m.d.comb += shared.eq(Cat(sums))
     return _masked_sums(m, Cat(bits, shared), masks, name)
