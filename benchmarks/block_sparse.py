@@ -66,12 +66,11 @@ def measure_programs() -> None:
 
 def of_a_program(compiled: Compiled, blocks: BlockSparse | None) -> tuple[int, int]:
     """Return the bytes of keys and values of a program with one layer, and its cycles."""
-    program = compiled.program(
-        POSITIONS - CHUNK, tokens=CHUNK, blocks=blocks, layers=[1], head=False
-    )
+    position = POSITIONS - CHUNK
+    program = compiled.program(position, tokens=CHUNK, blocks=blocks, layers=[1], head=False)
     instructions = program.instructions
     cached = offchip_bytes(instructions, CORE.word_bytes)["kv_cache"]
-    bases = compiled.bases(*range(CHUNK))
+    bases = compiled.bases(position, range(CHUNK))
     schedule = program_cycles(CORE, instructions, bases, memories=compiled.images)
     return cached, schedule.cycles
 

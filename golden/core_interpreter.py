@@ -257,7 +257,7 @@ class Core:
         return queue.take(one["words"])
 
     def _compute(self, pc: int, one: Instruction) -> Effect:
-        job, config = one.job(), self.config
+        job, config = one.job(self.bases), self.config
         with _stopping(pc):
             config.check_pass(job)
         a = self._vector(one["a"], job.length) if job.operation.is_pass else None

@@ -26,6 +26,7 @@ from golden.transformer import CACHE_SHIFT
 from hls_gen.buffers import Places
 from hls_gen.chunk import Chunk, Register, batched, dequantise
 from hls_gen.emitter import Task
+from hls_gen.memory_map import Base
 from hls_gen.plan import AttentionPlan, Part
 
 _ROTATE = Job(Operation.ROTATE, 2, shift=FACTOR_FRACTION_BITS)
@@ -86,6 +87,7 @@ class AttentionProgram:
                 narrow[tokens.start],
                 len(tokens) * narrow.size,
                 Region(Space.KEYS, self._layer, 1),
+                Base.NEW_KEYS,
                 self._memory.keys(self._layer, 0),
                 store,
             )
@@ -104,6 +106,7 @@ class AttentionProgram:
                         first + begin,
                         count,
                         Region(Space.VALUES, self._layer, 1),
+                        Base.NEW_VALUES,
                         self._memory.values(self._layer, head),
                         store,
                     )
@@ -219,11 +222,11 @@ class AttentionProgram:
         for number, run in enumerate(runs):
             place = scores + run.start // m
             job = replace(dequantised, length=len(run), carry=number > 0)
-            yield Task(job, place, out=place)
+            yield Task(job, place, out=place, extended=run is runs[-1])
         yield from self._exponents_of_runs(kv_head, query, runs, maximum, total=scale)
 
     def _seen(self, token: int) -> Iterator[range]:
-        """Yield the positions that a token sees, up to its own."""
+        """Yield the positions that a token sees, up to its own; the last ones are extended."""
         *before, own = self._chunk.runs
         yield from before
         yield range(own.start, self._chunk.position + token + 1)
@@ -243,7 +246,8 @@ class AttentionProgram:
             )
             job = replace(exponent, carry=number > 0)
             place = scores + run.start // config.m
-            yield Task(job, place, out=scores + done, out_byte=out + done)
+            places = {"out": scores + done, "out_byte": out + done}
+            yield Task(job, place, **places, extended=run is runs[-1])
             done += config.functions.words(len(run))
         if missing := self._values.product["columns"] - done:
             nothing = Job(Operation.LINEAR, missing * config.m, 0, wide=wide, byte=byte)

@@ -38,6 +38,8 @@ class Chunk:
         core: number of the core.
 
     Attributes:
+        position: the first one of the bucket, see `MemoryMap.bucket`. Those of the tokens begin
+            there, or as much later as the base registers say.
         tokens: their numbers, from 0 on.
         runs: the positions that they see, side by side.
         wide, bytes: places on the chip.
@@ -68,8 +70,9 @@ class Chunk:
             )
         check_blocks(blocks, config)
         self.plan, self.memory, self.sizes = plan, memory, plan.sizes
-        self.position, self.tokens = position, range(tokens)
-        self.runs = blocks.runs(position, end) if blocks else (range(end),)
+        self.position, self.tokens = memory.bucket(position, tokens), range(tokens)
+        end = self.position + tokens
+        self.runs = blocks.runs(self.position, end) if blocks else (range(end),)
         self.emitter = Emitter(config, memory.shape.layers, core)
         self.wide = vector_buffer(self.sizes, config)
         self.bytes = activation_memory(self.sizes, config)

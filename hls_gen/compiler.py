@@ -2,7 +2,7 @@
 
 model = compile_model(transformer, config, max_positions=256, chunk=8)
 model.images["general"], model.images["channel_0"], ...    what the memories hold
-model.bases(*tokens)                                       what the base registers hold
+model.bases(position, tokens)                              what the base registers hold
 model.program(position, tokens=8)                          what the core runs for these tokens
 
 Of several cores these are the first one's; `model.core_images` and `model.programs(position)` have
@@ -55,9 +55,9 @@ class Compiled:
         """The images of the only core, or of the first one."""
         return self.core_images[0]
 
-    def bases(self, *tokens: int) -> tuple[int, ...]:
+    def bases(self, position: int, tokens: Sequence[int]) -> tuple[int, ...]:
         """Return the 16 base registers of every core for a program's tokens of the vocabulary."""
-        return self.plan.memory.bases(tokens)
+        return self.plan.memory.bases(position, tokens)
 
     def program(
         self,
@@ -72,7 +72,8 @@ class Compiled:
     ) -> Program:
         """Return what a core runs for some tokens.
 
-        Their vectors are loaded from where the base registers from `Base.ROW` on say.
+        It is the same for all positions of a bucket, see `MemoryMap.bucket`. The tokens' vectors
+        are loaded from where the base registers from `Base.ROW` on say.
 
         Args:
             position: tokens in the cache. tokens: that follow, up to the plan's chunk.

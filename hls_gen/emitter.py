@@ -3,7 +3,7 @@
 A vector starts with a whole word and is named by it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from golden.spec.core import LANES, CoreConfig
 from golden.spec.instruction import JOB_FIELDS
@@ -27,6 +27,8 @@ class Task:
     Attributes:
         a, b, out: words of the vector buffer, of vectors that the job has.
         out_byte: word of the activation memory.
+        extended: the vectors have as many elements more as positions of the bucket are in front;
+            that takes no more words.
     """
 
     job: Job
@@ -34,6 +36,7 @@ class Task:
     b: int = 0
     out: int = 0
     out_byte: int = 0
+    extended: bool = field(default=False, kw_only=True)
 
 
 class Emitter:
@@ -108,6 +111,7 @@ class Emitter:
             "columns": product.columns,
             "group": product.group,
             "sweeps": product.sweeps,
+            "paired": product.paired,
         }
         outputs = out.moved(product.first_strip)
         self._multiply(fields, inputs, outputs, tokens, product.columns, product.strips)
@@ -191,7 +195,8 @@ class Emitter:
         if job.gives and job.byte is not Byte.NONE:
             writes.append(Region(Space.ACTIVATION, task.out_byte, words))
         places = {"a": task.a, "b": task.b, "out": task.out, "out_byte": task.out_byte}
-        self._schedule.add(Unit.MISC, _job_fields(job) | places, reads=reads, writes=writes)
+        fields = _job_fields(job) | places | {"extended": int(task.extended)}
+        self._schedule.add(Unit.MISC, fields, reads=reads, writes=writes)
 
     def store(self, start: int, elements: int, base: Base, offset: int) -> None:
         """Store a wide vector to the general memory of the first core."""
@@ -207,12 +212,14 @@ class Emitter:
             here=self._core == 0,
         )
 
-    def append(self, start: int, words: int, cached: Region, offset: int, store: Fields) -> None:
+    def append(
+        self, start: int, words: int, cached: Region, base: Base, offset: int, store: Fields
+    ) -> None:
         """Append INT8 values to the cache: what this core's chains have of them.
 
         Args:
             start, words: what all store. cached: where to.
-            offset, store: where keys or values begin, and the loops from there on.
+            base, offset, store: where keys or values begin, and the loops from there on.
         """
         channels = store["channels"]
         before, mine = self._channels(channels)
@@ -223,7 +230,7 @@ class Emitter:
         words *= mine.bit_count()
         fields = {
             "memory": Memory.ACTIVATION,
-            "base": Base.CACHE,
+            "base": base,
             "channels": mine,
             "start": start,
             "offset": offset + store["offset"],

@@ -101,6 +101,16 @@ class KvLayout:
         """Bytes of a layer in each channel."""
         return self.kv_heads * (self.key_bytes + self.value_bytes)
 
+    @property
+    def key_step(self) -> int:
+        """Bytes from a token's keys to the next one's, of m that begin with a multiple of m."""
+        return self.config.word_bytes
+
+    @property
+    def value_step(self) -> int:
+        """Bytes from a token's values to the next one's, of the same tokens."""
+        return 1
+
     def keys(self, head: int) -> int:
         """Return where a head's keys begin in a layer."""
         return head * self.key_bytes

@@ -52,7 +52,7 @@ class TokenProgram:
             (sizes.group, wide.query_rotations),
         ):
             self._emitter.load(
-                Base.TABLES,
+                Base.ROTATIONS,
                 rotations,
                 sizes.head,
                 places.start,

@@ -3,6 +3,9 @@
 Layers that have the same inputs become one matrix: their rows follow each other, each layer's from
 a whole strip on. Rows keep their own scales and zero points; groups are those of the finest layer,
 cut further where the engine cannot add up so many inputs. That changes no total.
+
+Weights that are 0 are left out where that is faster: a matrix whose blocks keep few of them in each
+row goes as a sparse one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +18,12 @@ import torch
 from golden.integer_linear import ZERO_FRACTION_BITS, IntegerLinear
 from golden.matrix_engine import check_matrix, deal_strips
 from golden.passes import make_passes, work_of_strips
-from golden.sparse_matrix import dense_matrix
+from golden.sparse_matrix import SparseMatrix, dense_matrix, prune
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
 from golden.spec.isa import FORMATS, Unit
 from golden.spec.matrix_engine import MatrixEngineConfig
+from golden.spec.sparse_chain import SparseChainConfig
 from hw.weight_stream import equally_long, weight_stream
 
 
@@ -50,7 +54,7 @@ class Product:
         first_strip: of its outputs, where the matrix is a part of a larger one.
         words: of each chain.
         strips: that come out of all chains, as many of each core; those beyond the matrix too.
-        columns, group, sweeps: as in MV.
+        columns, group, sweeps, paired: as in MV.
         rows: of the matrix.
     """
 
@@ -61,6 +65,7 @@ class Product:
     columns: int
     group: int
     sweeps: int
+    paired: int
     rows: int
 
 
@@ -111,10 +116,11 @@ def place(
         raise ConfigError(
             f"a matrix has {inputs} inputs; the activation buffers hold {engine.activation_depth}"
         )
-    packed = dense_matrix(matrix.values, matrix.group_size, matrix.bits, engine.m)
+    packed = pack(matrix, engine.chain)
     check_matrix(packed, engine)
-    dealt = deal_strips(work_of_strips(packed, engine.chain), config.all_chains, two_rows=True)
-    chains = [make_passes(packed, engine.chain, strips, two_rows=True) for strips in dealt]
+    dense, work = packed.is_dense, work_of_strips(packed, engine.chain)
+    dealt = deal_strips(work, config.all_chains, two_rows=dense)
+    chains = [make_passes(packed, engine.chain, strips, two_rows=dense) for strips in dealt]
     words = equally_long(
         [weight_stream(passes, matrix.scales, matrix.zeros, engine) for passes in chains]
     )
@@ -132,9 +138,35 @@ def place(
         columns=columns,
         group=min(matrix.group_size // engine.m, columns),
         sweeps=len(chains[0].strips),
+        paired=int(engine.pairs_rows and not dense),
         rows=rows,
     )
     return product, words
+
+
+def pack(matrix: Stack, chain: SparseChainConfig) -> SparseMatrix:
+    """Return a matrix as chains work on it: sparse where that takes less memory and no more time.
+
+    A dense block of m x m weights takes m / 2 cycles, since two strips share their activations. One
+    that keeps N weights of each row takes N, and has an index beside each of them. Zero points
+    belong to all inputs of a group, so a matrix that has any is dense.
+    """
+    m, (rows, inputs) = chain.m, matrix.values.shape
+    missing = (0, -inputs % m, 0, -rows % m)
+    blocks = torch.nn.functional.pad(matrix.values != 0, missing).unflatten(1, (-1, m))
+    used = blocks.sum(dim=2).unflatten(0, (-1, m)).amax(dim=1)
+    kept = torch.tensor([0, *chain.keeps])
+    keep = kept[torch.searchsorted(kept, used)]
+    mean = float(keep.double().mean())
+    is_smaller = mean * (matrix.bits + chain.index_bits) < m * matrix.bits
+    if mean > m / 2 or not is_smaller or matrix.zeros.any():
+        return dense_matrix(matrix.values, matrix.group_size, matrix.bits, m)
+    # In each row the weights that are not 0 come first, then others, then what is no input.
+    order = (~blocks).flatten(1).int()
+    order[:, inputs:] = 2
+    rank = order.unflatten(1, (-1, m)).argsort(dim=2, stable=True).argsort(dim=2)
+    mask = (rank < keep.repeat_interleave(m, dim=0)[:, :, None]).flatten(1)[:rows, :inputs]
+    return prune(matrix.values, mask, keep, matrix.group_size, matrix.bits, m)
 
 
 def place_parts(

@@ -14,7 +14,7 @@ from enum import IntEnum
 from golden.model_shapes import ModelShape
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
-from golden.spec.isa import BASES
+from golden.spec.isa import BASES, LENGTH_BASE
 from golden.spec.special_function_unit import SLOT_BITS
 from hls_gen.kv_cache import KvLayout
 
@@ -25,12 +25,20 @@ class Base(IntEnum):
     `ROW` and those behind it say where the wide vectors of a program's tokens lie: their rows of
     the embedding, or any other places. From `OUTPUTS` on lies what a program gives: logits, and the
     last layer's outputs.
+
+    `LENGTH`, `ROTATIONS`, `NEW_KEYS` and `NEW_VALUES` say which positions of its bucket a program
+    is run for: the positions in front of them, and the tables and the cache with so many rotations,
+    keys and values less in front; see `MemoryMap.bucket`.
     """
 
     TABLES = 0
+    LENGTH = LENGTH_BASE
     OUTPUTS = 2
     WEIGHTS = 3
     CACHE = 4
+    ROTATIONS = 5
+    NEW_KEYS = 6
+    NEW_VALUES = 7
     ROW = 8
 
     @classmethod
@@ -118,15 +126,29 @@ class MemoryMap:
         """Return where a head's values lie, from the cache's base on."""
         return layer * self.cache.layer_bytes + self.cache.values(head)
 
-    def bases(self, tokens: Sequence[int]) -> tuple[int, ...]:
+    def bucket(self, position: int, tokens: int) -> int:
+        """Return the first position with the same program: that of tokens side by side.
+
+        m positions have the same words of keys and values, and so have one program: all but the
+        tokens that go beyond them, which have a program of their own.
+        """
+        place = position % self.config.m
+        return position - place if place + tokens <= self.config.m else position
+
+    def bases(self, position: int, tokens: Sequence[int]) -> tuple[int, ...]:
         """Return the base registers of a core whose memories hold this map from address 0 on.
 
         Args:
-            tokens: of the program, numbers in the vocabulary.
+            position: of the first token. tokens: of the program, numbers in the vocabulary.
         """
         bases = [0] * BASES
+        before = position - self.bucket(position, len(tokens))
+        bases[Base.LENGTH] = before
         bases[Base.OUTPUTS] = self.outputs
         bases[Base.CACHE] = self.weight_bytes
+        bases[Base.ROTATIONS] = before * self.vector_bytes(self.shape.head_size)
+        bases[Base.NEW_KEYS] = self.weight_bytes + before * self.cache.key_step
+        bases[Base.NEW_VALUES] = self.weight_bytes + before * self.cache.value_step
         for number, token in enumerate(tokens, Base.ROW):
             bases[number] = self.row(token)
         return tuple(bases)

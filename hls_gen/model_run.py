@@ -151,7 +151,7 @@ class ModelRunner:
             Job(program.instructions, bases, memories, last.address, self._timing)
             for program, bases, memories in zip(
                 last.programs,
-                [self.compiled.bases(*last.tokens)] * len(last.programs),
+                [self.compiled.bases(last.position, last.tokens)] * len(last.programs),
                 self.compiled.core_images,
                 strict=True,
             )
@@ -207,7 +207,7 @@ class ModelRunner:
     ) -> Iterator[tuple[int, Effect]]:
         """Run programs in the interpreter; compare what they leave at each layer's end."""
         for core in self._interpreter.cores:
-            core.bases = list(self.compiled.bases(*chunk.tokens))
+            core.bases = list(self.compiled.bases(chunk.position, chunk.tokens))
         ends = [
             {
                 pc: (layer, token)
@@ -233,7 +233,7 @@ class ModelRunner:
             [
                 ProgramRun(
                     chunk.programs[core].encode(),
-                    dict(enumerate(self.compiled.bases(*chunk.tokens))),
+                    dict(enumerate(self.compiled.bases(chunk.position, chunk.tokens))),
                 )
                 for chunk in chunks
             ]

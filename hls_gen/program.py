@@ -20,7 +20,7 @@ from golden.spec.instruction import Instruction, decode, encode, instruction, ma
 from golden.spec.isa import BASES, FORMATS, PC_BITS, WORD_BITS, Field, Unit
 
 MAGIC = b"NDPG"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<4sII")
 """Magic, version, and the number of words behind it."""
 

@@ -9,10 +9,11 @@ from hls_gen.memory_map import Base
 
 TRAFFIC = {
     Base.TABLES: "norms_and_rotations",
+    Base.ROTATIONS: "norms_and_rotations",
     Base.ROW: "embedding",
     Base.OUTPUTS: "logits",
     Base.WEIGHTS: "weights",
-    Base.CACHE: "kv_cache",
+    **dict.fromkeys((Base.CACHE, Base.NEW_KEYS, Base.NEW_VALUES), "kv_cache"),
 }
 """What the programs move, by base register. Nothing else is in the memories."""
 

@@ -15,8 +15,8 @@ from golden.core_interpreter import Core
 from golden.matrix_engine import Mode, chain_passes
 from golden.spec.core import LANES, CoreConfig
 from golden.spec.instruction import encode
-from golden.spec.isa import Memory, SystemOperation, Unit, Weights
-from golden.spec.special_function_unit import Byte, Job
+from golden.spec.isa import LENGTH_BASE, Memory, SystemOperation, Unit, Weights
+from golden.spec.special_function_unit import LENGTH_BITS, Byte, Job, Operation
 from golden.token_schedule import Region, Schedule, Space
 from hw.core_ports import port_names
 from hw.core_simulation import ProgramRun
@@ -287,6 +287,9 @@ class RandomProgram:
         out_byte = self.place(Space.ACTIVATION, words)
         given = {f.name: int(getattr(job, f.name)) for f in fields(job) if f.name != "operation"}
         is_pass = job.operation.is_pass
+        shorter = (job.length - 1 - BASES[LENGTH_BASE]) % (1 << LENGTH_BITS) + 1
+        if is_pass and job.operation is not Operation.ROTATE and self.up_to(1):
+            given |= {"length": shorter, "extended": 1}
         reads = ([a] if is_pass else []) + ([b] if job.takes_b else [])
         writes = [out] if is_pass and job.wide else []
         writes += [out_byte] if is_pass and job.byte is not Byte.NONE else []

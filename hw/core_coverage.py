@@ -30,9 +30,9 @@ STRIDES = ("back", "none", "forth")
 def crosses(config: CoreConfig) -> list[Cross]:
     """Return all that the programs of cases may have.
 
-    Units and kinds of products with each kind of memory; operations of MISC; in both directions,
-    loops of loads and stores; masks of channels; what ST reads; each unit that waits for each
-    other one; and wrong programs.
+    Units and kinds of products with each kind of memory; operations of MISC, and lengths of its own
+    or extended ones; in both directions, loops of loads and stores; masks of channels; what ST
+    reads; each unit that waits for each other one; and wrong programs.
     """
     paces = [pace.value for pace in Pace]
     works = ["LD", "LD channels", "ST", "MISC", "SYNC", *(["BARRIER"] if config.cores > 1 else [])]
@@ -40,6 +40,7 @@ def crosses(config: CoreConfig) -> list[Cross]:
     masks = ["all"] + ["one"] * (config.chains > 1) + ["some"] * (config.chains > 2)
     found: list[Cross] = [("work", work, pace) for work in works for pace in paces]
     found += [("MISC", operation.name) for operation in Operation]
+    found += [("MISC", "extended"), ("MISC", "not extended")]
     found += [
         ("loop", unit, str(level), stride)
         for unit in ("LD", "ST")
@@ -130,6 +131,7 @@ def _fields(one: Instruction, config: CoreConfig) -> Iterator[Cross]:
     unit = one.unit
     if unit is Unit.MISC:
         yield "MISC", Operation(one["op"]).name
+        yield "MISC", "extended" if one["extended"] else "not extended"
     if unit in (Unit.LD, Unit.ST):
         for level in LEVELS:
             if one[f"count_{level}"] > 1:

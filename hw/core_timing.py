@@ -113,7 +113,7 @@ class CoreTiming:
         self._board = board = ScoreboardTiming(clock, program)
         self._begin = self._over = 0
         misc, loads = (partial(port.offer, number) for number in (0, 2))
-        functions = FunctionTiming(clock, config, misc, *self._calls(Unit.MISC))
+        functions = FunctionTiming(clock, config, bases, misc, *self._calls(Unit.MISC))
         load = LoadTiming(clock, config, bases, ports, loads, *self._calls(Unit.LD))
         self.fork = StripFork(clock, port, lambda: product.written())
         products = ProgramProducts(config, program, bases, job.memories or {})

@@ -20,7 +20,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.core_memories import GENERAL, channel
 from golden.spec.core import CoreConfig
-from golden.spec.isa import ADDRESS_BITS, BASES, WORD_BITS, ErrorCode, Unit
+from golden.spec.isa import ADDRESS_BITS, BASES, LENGTH_BASE, WORD_BITS, ErrorCode, Unit
 from hw.axi import AxiError, connect_ports, read_ports, write_ports
 from hw.axi_reader import AxiReader
 from hw.core_ports import PROGRAM, memory_ports, prefix
@@ -108,6 +108,7 @@ class CoreUnits(wiring.Component):
         store = add(m, platform, "store", StoreUnit, c)
         product = add(m, platform, "product", ProductUnit, c)
         functions = add(m, platform, "functions", FunctionUnit, c)
+        m.d.comb += functions.more.eq(self.bases[LENGTH_BASE])
         system = add(m, platform, "system", SystemUnit)
         units = {
             Unit.LD: (load.i, load.complete),

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.core import CoreConfig
 from golden.spec.instruction import JOB_FIELDS
 from golden.spec.isa import ErrorCode, Unit
-from golden.spec.special_function_unit import Byte, Operation
+from golden.spec.special_function_unit import LENGTH_BITS, Byte, Operation
 from hw.emit import add
 from hw.isa import error_layout, instruction_layout
 from hw.load_unit import vector_write_layout
@@ -28,6 +28,7 @@ class FunctionUnit(wiring.Component):
         o: stream of `hw.load_unit.vector_write_layout`.
         o_byte: stream of `hw.word_mover.write_layout` of the activation memory's lanes.
         lane: beside it, the lane.
+        more: elements that an extended pass has beyond its length; they hold still.
         complete: high for a cycle when all words of an instruction are written.
         error: `hw.isa.error_layout`: ILLEGAL_FIELD where `CoreConfig.check_pass` refuses an
             instruction. It stays until a reset, and nothing is taken.
@@ -45,6 +46,7 @@ class FunctionUnit(wiring.Component):
                 "o": Out(stream.Signature(vector_write_layout(config))),
                 "o_byte": Out(stream.Signature(write_layout(column, config.activation_depth))),
                 "lane": Out(1),
+                "more": In(LENGTH_BITS),
                 "complete": Out(1),
                 "error": Out(error_layout()),
             }
@@ -76,11 +78,12 @@ class FunctionUnit(wiring.Component):
         )
         work = unit.i.payload
         same = [name for name in JOB_FIELDS if name not in ("operation", "length")]
-        lane, illegal = Signal(), Signal()
+        lane, illegal, more_elements = Signal(), Signal(), Signal(LENGTH_BITS)
         m.d.comb += [
-            illegal.eq(self._is_illegal()),
+            more_elements.eq(misc.length - 1 + Mux(misc.extended, self.more, 0)),
+            illegal.eq(self._is_illegal(more_elements)),
             work.job.operation.eq(misc.op),
-            work.job.more_elements.eq(misc.length - 1),
+            work.job.more_elements.eq(more_elements),
             *(work.job[name].eq(misc[name]) for name in same),
             *(work[name].eq(misc[name]) for name in ("a", "b", "out", "out_byte")),
             unit.i.valid.eq(self.i.valid & ~illegal),
@@ -94,10 +97,10 @@ class FunctionUnit(wiring.Component):
             m.d.sync += [self.error.code.eq(ErrorCode.ILLEGAL_FIELD), self.error.pc.eq(misc.pc)]
         return m
 
-    def _is_illegal(self) -> Value:
+    def _is_illegal(self, more_elements: Signal) -> Value:
         """Return whether `CoreConfig.check_pass` refuses the instruction."""
         config, misc = self.config, self.i.payload
-        last_word = (misc.length - 1)[(config.m - 1).bit_length() : len(misc.length)]
+        last_word = more_elements[(config.m - 1).bit_length() :]
         gives_bytes = (misc.op < Operation.LOAD) & (misc.byte != Byte.NONE)
         return (last_word >= config.vector_depth) | (
             gives_bytes & (last_word >= config.activation_depth)

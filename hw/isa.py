@@ -90,7 +90,7 @@ def _is_outside(field: Field, value: Value) -> Value:
 
 
 def _no_job(found: data.View) -> list[Value]:
-    """Return the reasons for which `golden.spec.special_function_unit.Job` refuses fields."""
+    """Return the reasons for which a job refuses fields; see `golden.spec.instruction`."""
     is_step = found.op >= Operation.LOAD
     rotates = found.op == Operation.ROTATE
     takes_vector = found.source == Second.VECTOR
@@ -99,6 +99,7 @@ def _no_job(found: data.View) -> list[Value]:
         (found.op == Operation.PRODUCT) & takes_vector,
         rotates & (found.scaled | (found.source != Second.NONE) | found.length[0]),
         is_step & (found.length != 1),
+        (is_step | rotates) & found.extended,
     ]
 
 

@@ -3,7 +3,7 @@
 See `hw.core_timing`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from golden.spec.core import CoreConfig
@@ -92,13 +92,21 @@ class FunctionTiming:
     """The vector unit, one instruction at a time; see `hw.vector_timing`.
 
     Args:
+        bases: the base registers.
         offer, frees, ends: see `hw.product_timing.ProductTiming`; of MISC.
     """
 
     def __init__(
-        self, clock: EventClock, config: CoreConfig, offer: Offer, frees: Call, ends: Call
+        self,
+        clock: EventClock,
+        config: CoreConfig,
+        bases: Sequence[int],
+        offer: Offer,
+        frees: Call,
+        ends: Call,
     ) -> None:
-        self._clock, self._offer, self._frees, self._ends = clock, offer, frees, ends
+        self._clock, self._bases = clock, bases
+        self._offer, self._frees, self._ends = offer, frees, ends
         self._timing = VectorTiming(config.functions)
         self._left = 0
         self._offered = 0
@@ -106,7 +114,7 @@ class FunctionTiming:
 
     def take(self, one: Instruction) -> bool:
         """Offer an instruction in this cycle; return whether it is taken."""
-        now, job = self._clock.now, one.job()
+        now, job = self._clock.now, one.job(self._bases)
         if self._busy:
             return False
         if (ready := self._timing.ready(job)) > now:

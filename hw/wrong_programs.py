@@ -8,9 +8,17 @@ from golden.core_effects import CoreStopped
 from golden.scoreboard import MAX_TOKENS
 from golden.spec.core import LANES, CoreConfig
 from golden.spec.instruction import Instruction, instruction, mask_of
-from golden.spec.isa import FORMATS, PRODUCTS, ErrorCode, SystemOperation, Unit, Weights
-from golden.spec.special_function_unit import Byte
-from hw.core_cases import SIZE, golden_core
+from golden.spec.isa import (
+    FORMATS,
+    LENGTH_BASE,
+    PRODUCTS,
+    ErrorCode,
+    SystemOperation,
+    Unit,
+    Weights,
+)
+from golden.spec.special_function_unit import LENGTH_BITS, Byte, Operation
+from hw.core_cases import BASES, SIZE, golden_core
 
 END = instruction(Unit.SYS, op=SystemOperation.END, interrupt=1)
 
@@ -51,6 +59,8 @@ def wrong_programs(config: CoreConfig) -> dict[str, list[int]]:
         "opcode": [7 << 28, *end],
         "rest": [(15 << 28) + 1, *end],
         "field": [end[0] | 1, *end],
+        "extended step": _extended(Operation.RECIPROCAL),
+        "extended rotation": _extended(Operation.ROTATE, length=2),
         "no end": [],
         "half an instruction": words_of(first)[:-1],
         TOKENS: words_of(*[instruction(Unit.SYS, release=2)] * (MAX_TOKENS + 1), END),
@@ -97,11 +107,30 @@ def _long_passes(config: CoreConfig) -> dict[str, list[int]]:
         "MISC vector": (config.vector_depth, {}),
         "MISC bytes": (config.activation_depth, {"byte": Byte.LOW}),
     }
-    return {
-        name: words_of(instruction(Unit.MISC, length=depth * config.m + 1, **fields), END)
-        for name, (depth, fields) in passes.items()
-        if depth * config.m + 1 in form.allowed
+    longest = {name: depth * config.m for name, (depth, _) in passes.items()}
+    plain = {
+        name: instruction(Unit.MISC, length=longest[name] + 1, **fields)
+        for name, (_, fields) in passes.items()
+        if longest[name] + 1 in form.allowed
     }
+    extended = {
+        f"extended {name}": instruction(
+            Unit.MISC,
+            length=(longest[name] - BASES[LENGTH_BASE]) % (1 << LENGTH_BITS) + 1,
+            extended=1,
+            **passes[name][1],
+        )
+        for name in plain
+    }
+    return {name: words_of(one, END) for name, one in (plain | extended).items()}
+
+
+def _extended(operation: Operation, **fields: int) -> list[int]:
+    """Return a job that has no other length than its own, and a bit that says it has."""
+    words = words_of(instruction(Unit.MISC, op=operation, **fields), END)
+    (piece,) = (p for p in FORMATS[Unit.MISC].pieces if p.field.name == "extended")
+    words[piece.word] |= 1 << piece.shift
+    return words
 
 
 def _without_words(config: CoreConfig, channel: int) -> list[int]:

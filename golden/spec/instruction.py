@@ -6,8 +6,10 @@ from typing import Any
 
 from golden.spec.errors import ConfigError
 from golden.spec.isa import (
+    BASES,
     CHANNELS,
     FORMATS,
+    LENGTH_BASE,
     OPCODE_BITS,
     UNIT_OF_OPCODE,
     WORD_BITS,
@@ -16,7 +18,7 @@ from golden.spec.isa import (
     SystemOperation,
     Unit,
 )
-from golden.spec.special_function_unit import Job
+from golden.spec.special_function_unit import LENGTH_BITS, Job, Operation
 
 JOB_FIELDS = tuple(field.name for field in fields(Job))
 """The fields of a job of the special function unit; MISC has them too, `operation` as `op`."""
@@ -56,7 +58,7 @@ class Instruction:
         for field, value in zip(self.format.fields, self.values, strict=True):
             self.format.check(field, value)
         if self.unit is Unit.MISC:
-            self.job()
+            self._check_extended(self.job())
 
     @property
     def format(self) -> Format:
@@ -81,8 +83,11 @@ class Instruction:
         """The program ends with it."""
         return self.unit is Unit.SYS and self["op"] == SystemOperation.END
 
-    def job(self) -> Job:
+    def job(self, bases: Sequence[int] = (0,) * BASES) -> Job:
         """Return a MISC instruction's job of the special function unit.
+
+        Args:
+            bases: the base registers, from one of which an extended length counts.
 
         Raises:
             ConfigError: it is no MISC, or its fields do not go together.
@@ -94,10 +99,17 @@ class Instruction:
             for field, value in zip(self.format.fields, self.values, strict=True)
         }
         same = {name: given[name] for name in JOB_FIELDS if name != "operation"}
+        if given["extended"]:
+            same["length"] = (given["length"] - 1 + bases[LENGTH_BASE]) % (1 << LENGTH_BITS) + 1
         try:
             return Job(given["op"], **same)
         except ConfigError as error:
             raise ConfigError(f"MISC: {error}") from None
+
+    def _check_extended(self, job: Job) -> None:
+        """Refuse a length that counts from a base register where it would say nothing."""
+        if self["extended"] and (not job.operation.is_pass or job.operation is Operation.ROTATE):
+            raise ConfigError(f"MISC extended is 1; {job.operation.name} has a length of its own")
 
     def encode(self) -> list[int]:
         """Return its words."""

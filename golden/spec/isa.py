@@ -35,6 +35,9 @@ CHANNELS = 32
 BASES = 16
 """Base registers, from which addresses in memory count."""
 
+LENGTH_BASE = 1
+"""The base register that MISC's lengths can count from."""
+
 TOKEN_BITS = 6
 """Bits of a token counter: up to 63 tokens lie between two units."""
 
@@ -126,7 +129,7 @@ class Field:
         low = -(1 << (self.bits - 1)) if self.signed else 0
         return low, low + (1 << self.bits) - 1
 
-    @property
+    @cached_property
     def allowed(self) -> range | tuple[int, ...]:
         """The values that are allowed."""
         if self.codes is not None:
@@ -223,6 +226,9 @@ _OFFSET = Field("offset", ADDRESS_BITS, "added to the base register, modulo 2^34
 _VECTOR_WORDS = "words of the vector buffer"
 _ACTIVATION_WORDS = "words of the activation memory"
 _SCALE_UNITS = "units of 2^(zero_fraction_bits - scale_shift)"
+_EXTENDED = (
+    f"1: base register {LENGTH_BASE} is added to `length` - 1, modulo 2^16; passes but no ROTATE"
+)
 _FACTOR_LEAST = 1 - (1 << (FACTOR_BITS - 1))
 
 
@@ -323,6 +329,7 @@ _MISC = (
     Field("first", FACTOR_BITS, "first factor", least=_FACTOR_LEAST, signed=True),
     Field("second", FACTOR_BITS, "second factor", least=_FACTOR_LEAST, signed=True),
     Field("length", 16, "of a vector", "elements", least=1),
+    Field("extended", 1, _EXTENDED),
     Field("a", 16, "where stream a begins", _VECTOR_WORDS),
     Field("b", 16, "where stream b begins", _VECTOR_WORDS),
     Field("out", 16, "where the outputs begin", _VECTOR_WORDS),

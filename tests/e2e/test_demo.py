@@ -77,6 +77,7 @@ def test_the_report_is_one_page_that_opens_without_a_network(quick):
     assert "<script src" not in page
 
 
+@pytest.mark.full
 def test_a_uniform_sparsity_odd_bits_and_a_short_last_group_run_too(tmp_path):
     words = ["--sparsity", "2:16", "--bits", "3", "--layer", "model.layers.3.mlp.up_proj"]
     prompt = ["--prompt", "Birds that cannot fly well"]

@@ -155,7 +155,7 @@ def places(one, effect, config, bases):
                 start = one["activation"] + token * step
                 reads |= words("activation", start, one["columns"])
         case Unit.MISC:
-            job = one.job()
+            job = one.job(bases)
             if job.operation.is_pass:
                 count = config.functions.words(job.length)
                 reads |= words("vector", one["a"], count)

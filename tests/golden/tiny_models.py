@@ -24,6 +24,7 @@ class Tiny:
 
     Args:
         zeros: weights have zero points.
+        kept: of 8 weights side by side so many are not 0.
     """
 
     def __init__(
@@ -40,12 +41,13 @@ class Tiny:
         bits=8,
         group_size=16,
         zeros=False,
+        kept=8,
         probability_bits=14,
         max_positions=64,
     ):
         self.random = torch.Generator().manual_seed(seed)
         self.bits, self.group_size, self.zeros = bits, group_size, zeros
-        self.probability_bits = probability_bits
+        self.kept, self.probability_bits = kept, probability_bits
         self.max_positions = max_positions
         self.shape = ModelShape(
             name="tiny",
@@ -65,6 +67,9 @@ class Tiny:
         low = -(2 ** (self.bits - 1))
         shape = (rows, inputs)
         values = torch.randint(low + 1, -low, shape, generator=self.random).to(torch.int8)
+        if self.kept < 8:
+            places = torch.rand(rows, -(-inputs // 8), 8, generator=self.random).argsort(dim=2)
+            values = values * (places < self.kept).flatten(1)[:, :inputs]
         step = size / inputs**0.5 / 2 ** (self.bits - 2)
         scales = step * (0.5 + torch.rand(rows, groups, generator=self.random).double())
         zeros = torch.zeros_like(scales)

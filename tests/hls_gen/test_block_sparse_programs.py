@@ -75,12 +75,12 @@ def parts_of(case, count):
 def new_cores(made):
     images = [{port: data.copy() for port, data in mine.items()} for mine in made.core_images]
     config = made.plan.memory.config
-    return Accelerator(config, images, [made.bases()] * len(images), read_weight_stream)
+    return Accelerator(config, images, [made.bases(0, [])] * len(images), read_weight_stream)
 
 
 def run(golden, made, tokens, first, count, blocks):
     for core in golden.cores:
-        core.bases = list(made.bases(*tokens[first : first + count].tolist()))
+        core.bases = list(made.bases(first, tokens[first : first + count].tolist()))
     programs = made.programs(first, tokens=count, blocks=blocks, store_hidden=True, head=False)
     golden.run([program.encode() for program in programs])
     return made.hidden(golden.cores[0].memories["general"], count)
@@ -116,7 +116,7 @@ def test_units_may_run_at_any_pace(case):
     ranks = (lambda unit: unit is not Unit.MM, lambda unit: unit is Unit.MISC)
     for rank in (*ranks, lambda _: random.random()):
         core = deepcopy(golden.cores[0])
-        core.bases = list(made.bases(*tokens[first:56].tolist()))
+        core.bases = list(made.bases(first, tokens[first:56].tolist()))
         core.run(
             [word for one in any_order(program.instructions, givers, rank) for word in one.encode()]
         )

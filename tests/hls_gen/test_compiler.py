@@ -52,6 +52,7 @@ CASES = {
             **{"hidden": 36, "feed_forward": 50},
         },
     ),
+    "sparse": (LARGE, 4, {"layers": 1, "bits": 4, "kept": 2, "hidden": 36, "feed_forward": 90}),
     "no fractions": (
         replace(CORE, zero_fraction_bits=0),
         1,
@@ -74,6 +75,7 @@ COUNTS = {
     "long chunks": POSITIONS,
     "one chain": 11,
     "zero points": 12,
+    "sparse": 10,
     "no fractions": 3,
     "many chains": 9,
 }
@@ -103,11 +105,11 @@ def chunks_of(case, count):
 
 def new_core(made):
     images = {port: image.copy() for port, image in made.images.items()}
-    return Core(made.plan.memory.config, images, made.bases(0), read_weight_stream)
+    return Core(made.plan.memory.config, images, made.bases(0, []), read_weight_stream)
 
 
 def run(core, made, tokens, position, **fields):
-    core.bases = list(made.bases(*tokens))
+    core.bases = list(made.bases(position, tokens))
     core.run(made.program(position, tokens=len(tokens), **fields).encode())
     return core.memories["general"]
 
@@ -135,7 +137,7 @@ def test_layers_alone():
     for some in chunks_of("tiny chunks", 12):
         first, count = some.start, len(some)
         mine = slice(some.start, some.stop)
-        core.bases = list(made.bases(*tokens[mine].tolist()))
+        core.bases = list(made.bases(first, tokens[mine].tolist()))
         for layer in range(2):
             program = made.program(
                 first, tokens=count, layers=[layer], head=False, store_hidden=True
@@ -149,10 +151,26 @@ def test_layers_alone():
         assert torch.equal(made.logits(core.memories["general"]), logits[some[-1]])
 
 
+def test_positions_of_a_bucket_have_one_program():
+    _, made = compiled("tiny chunks")
+    programs = [made.program(position).to_bytes() for position in range(32)]
+    assert [programs.index(one) for one in programs] == [k // 8 * 8 for k in range(32)]
+    bases = [made.bases(position, [0]) for position in range(32)]
+    assert [one[Base.LENGTH] for one in bases] == [k % 8 for k in range(32)]
+    # Of several tokens those that stay within the bucket.
+    chunks = [made.program(position, tokens=3).to_bytes() for position in range(16)]
+    own = (6, 7, 14, 15)
+    assert [chunks.index(one) for one in chunks] == [
+        k if k in own else k // 8 * 8 for k in range(16)
+    ]
+
+
 def test_a_model_may_lie_elsewhere():
     model, made = compiled("tiny")
     moved = {port: np.pad(image, (4096, 0)) for port, image in made.images.items()}
-    core = Core(CORE, moved, [base + 4096 for base in made.bases(7)], read_weight_stream)
+    bases = [base + 4096 for base in made.bases(0, [7])]
+    bases[Base.LENGTH] = 0
+    core = Core(CORE, moved, bases, read_weight_stream)
     core.run(made.program(0).encode())
     general = core.memories["general"][4096:]
     assert torch.equal(made.logits(general), model.forward(torch.tensor([7]))[0])
@@ -168,7 +186,7 @@ def at_position(case, position, count):
     for first in range(0, position, most):
         end = min(first + most, position)
         run(core, made, tokens[first:end].tolist(), first, head=False)
-    core.bases = list(made.bases(*tokens[position:].tolist()))
+    core.bases = list(made.bases(position, tokens[position:].tolist()))
     program = made.program(position, tokens=count)
     return core, program.instructions, model.forward(tokens)[-1]
 
@@ -227,7 +245,7 @@ def test_all_that_meets_in_a_memory_is_kept_in_order(case):
     _, made = compiled(case)
     chunk = CASES[case][1]
     core = new_core(made)
-    core.bases = list(made.bases(*range(chunk)))
+    core.bases = list(made.bases(POSITIONS - chunk, range(chunk)))
     program = made.program(POSITIONS - chunk, tokens=chunk, store_hidden=True)
     effects = core.run(program.encode())
     certain = certain_order(program.instructions)

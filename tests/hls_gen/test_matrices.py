@@ -11,17 +11,18 @@ from golden.integer_linear import IntegerLinear
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
 from golden.spec.isa import FORMATS, Unit
-from hls_gen.matrices import place, rows_of, stack
+from hls_gen.matrices import pack, place, rows_of, stack
 from hw.weight_stream_reader import read_weight_stream
 
 CORE = CoreConfig(chains=3, m=8, strips=4)
 
 
-def layer(rows, inputs, group_size, bits=8, zeros=False, seed=0):
+def layer(rows, inputs, group_size, bits=8, zeros=False, seed=0, kept=1.0):
     random = torch.Generator().manual_seed(seed)
     groups = -(-inputs // group_size)
     high = 2 ** (bits - 1)
     values = torch.randint(-high, high, (rows, inputs), generator=random).to(torch.int8)
+    values *= torch.rand(values.shape, generator=random) < kept
     scales = torch.randint(1, 2000, (rows, groups), generator=random)
     zero = torch.randint(-128, 128, (rows, groups), generator=random) * zeros
     return IntegerLinear(values, scales, zero, group_size, bits, shift=0)
@@ -51,6 +52,8 @@ def product(core, made, words, x):
         (replace(CORE, zero_fraction_bits=4), [layer(20, 800, 384)]),
         (replace(CORE, zero_fraction_bits=0, m=16), [layer(33, 70, 32), layer(1, 70, 455)]),
         (replace(CORE, chains=1, m=16, strips=2), [layer(100, 40, 16, bits=3, zeros=True)]),
+        (CORE, [layer(70, 100, 48, bits=4, kept=0.05), layer(9, 100, 32, bits=4, seed=1)]),
+        (replace(CORE, m=16, chains=2), [layer(300, 70, 32, bits=5, kept=0.1)]),
     ],
 )
 def test_stacked_layers_give_what_each_gives(core, layers):
@@ -64,6 +67,40 @@ def test_stacked_layers_give_what_each_gives(core, layers):
     for strip, one in zip(matrix.starts, layers, strict=True):
         mine = given[strip * core.m :][: len(one.values)]
         assert torch.equal(mine, one.outputs(x[None])[0])
+
+
+def blocks(counts, bits=8):
+    """A layer of one strip: of its blocks of 8 inputs, in one group, each row keeps so many."""
+    kept = torch.cat([torch.arange(8) < count for count in counts])
+    one = layer(8, len(kept), 8 * len(counts), bits)
+    values = torch.where(kept, one.values.where(one.values != 0, 1), 0).to(torch.int8)
+    return replace(one, values=values)
+
+
+@pytest.mark.parametrize(
+    ("counts", "bits", "keep"),
+    [
+        ([0, 1, 2, 3, 4], 8, [0, 2, 2, 4, 4]),
+        ([4, 4, 4], 8, [4, 4, 4]),
+        ([4, 4, 4], 2, [8, 8, 8]),  # with an index of 3 bits each is longer
+        ([5, 2, 2], 8, [8, 2, 2]),
+        ([8, 8, 2], 8, [8, 8, 8]),
+        ([8, 8, 8], 8, [8, 8, 8]),
+    ],
+)
+def test_weights_that_are_0_are_left_out_where_that_is_faster(counts, bits, keep):
+    matrix = pack(stack([blocks(counts, bits)], CORE), CORE.engine.chain)
+    assert matrix.keep[0].tolist() == keep
+
+
+def test_a_sparse_matrix_takes_fewer_words():
+    words = [place(stack([blocks([n] * 12)], CORE), CORE, 0)[0].words for n in (8, 4, 2)]
+    assert words == sorted(words, reverse=True) and words[0] > 2 * words[2]
+
+
+def test_zero_points_need_a_dense_matrix():
+    one = replace(blocks([2, 2]), zeros=torch.full((8, 1), 3))
+    assert pack(stack([one], CORE), CORE.engine.chain).is_dense
 
 
 def test_some_rows():

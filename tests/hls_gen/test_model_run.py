@@ -13,9 +13,7 @@ from golden.transformer_quantise import quantise_transformer
 from hls_gen.compiler import compile_model
 from hls_gen.model_run import ModelRunner
 from hls_gen.traffic import offchip_bytes
-
-CONFIG = CoreConfig(chains=3, m=8, strips=4, vector_depth=256, activation_depth=64, buffer_words=64)
-"""That of tests/hw/test_core.py: they share a simulator."""
+from hw.core_cases import CONFIG
 
 MOVED = {"norms_and_rotations", "embedding", "logits", "weights", "kv_cache"}
 
@@ -25,8 +23,9 @@ MOVED = {"norms_and_rotations", "embedding", "logits", "weights", "kv_cache"}
     [
         {"layers": 2},
         {"layers": 1, "bits": 4, "zeros": True, "probability_bits": 7},
+        {"layers": 1, "bits": 4, "kept": 2},
     ],
-    ids=["w8", "w4, zero points, INT8 probabilities"],
+    ids=["w8", "w4, zero points, INT8 probabilities", "w4, 2:8"],
 )
 def test_a_tiny_model_gives_its_tokens(fields):
     model = tiny_model(**fields)

@@ -75,7 +75,7 @@ def test_text_and_bytes_give_the_program_again(program, bases):
 
 
 def test_the_bytes_are_little_endian_behind_a_header():
-    assert Program((END,)).to_bytes() == b"NDPG" + bytes([1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 3, 0xF0])
+    assert Program((END,)).to_bytes() == b"NDPG" + bytes([2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 3, 0xF0])
 
 
 @given(programs, st.integers(0, 10**6), st.integers(1, 255))
@@ -136,12 +136,12 @@ def test_a_program_that_no_counter_counts_is_refused():
     [
         (b"", "the file begins with b''; a program begins with b'NDPG'"),
         (b"ELF!" + bytes(8), "the file begins with b'ELF!'; a program begins with b'NDPG'"),
-        (struct.pack("<4sII", b"NDPG", 2, 0), "the program has version 2; version 1 can be read"),
+        (struct.pack("<4sII", b"NDPG", 1, 0), "the program has version 1; version 2 can be read"),
         (Program((END,)).to_bytes() + b"x",
          "the program file has 17 bytes; a header and 1 words have 16"),
-        (struct.pack("<4sIIII", b"NDPG", 1, 2, *END.encode() * 2),
+        (struct.pack("<4sIIII", b"NDPG", 2, 2, *END.encode() * 2),
          "the program ends after 1 words; the file has 2"),
-        (struct.pack("<4sIII", b"NDPG", 1, 1, 0),
+        (struct.pack("<4sIII", b"NDPG", 2, 1, 0),
          "word 0: the opcode is 0; allowed are 1, 2, 3, 4, 5, 15"),
     ],
 )  # fmt: skip

@@ -14,27 +14,24 @@ from golden.accelerator_interpreter import Accelerator
 from golden.core_effects import UndefinedProgram
 from golden.scoreboard import token_givers
 from golden.spec.control import Status
-from golden.spec.core import CoreConfig
 from golden.spec.isa import PRODUCTS, Unit, Weights
 from hls_gen.compiler import compile_model
 from hls_gen.program import assemble
+from hw.accelerator_cases import PAIR
 from hw.core_simulation import ProgramRun, mismatches, run_accelerator
 from hw.memory_model import MemoryTiming
 from hw.weight_stream_reader import read_weight_stream
 
-PAIR = CoreConfig(
-    chains=2, m=8, strips=4, vector_depth=256, activation_depth=64, buffer_words=64, cores=2
-)
 POSITIONS = 41
 CASES = {
     "two": (PAIR, 1, {}),
     "two, chunks": (
-        replace(PAIR, vector_depth=1024, activation_depth=1024, replay_words=128),
+        replace(PAIR, vector_depth=1024, activation_depth=1024),
         8,
         {"layers": 1, "heads": 4, "kv_heads": 2},
     ),
     "three": (
-        replace(PAIR, cores=3, chains=1, vector_depth=1024, activation_depth=256),
+        replace(PAIR, cores=3, chains=1, vector_depth=1024, activation_depth=256, replay_words=512),
         3,
         {"layers": 1, "head_size": 56, "hidden": 64},
     ),
@@ -43,11 +40,19 @@ CASES = {
         1,
         {"hidden": 48, "heads": 3, "head_size": 48, "zeros": True, "bits": 4},
     ),
+    "sparse": (PAIR, 1, {"layers": 1, "kept": 3}),
     "eight": (replace(PAIR, cores=8, chains=1), 1, {"probability_bits": 7, "vocabulary": 700}),
 }
 """Cores, tokens of a program and models."""
 
-COUNTS = {"two": 12, "two, chunks": 24, "three": 12, "two of three, m 16": 3, "eight": 3}
+COUNTS = {
+    "two": 12,
+    "two, chunks": 24,
+    "three": 12,
+    "two of three, m 16": 3,
+    "sparse": 3,
+    "eight": 3,
+}
 """Tokens that are read; two cores read more below."""
 
 
@@ -68,13 +73,13 @@ def tokens_of(model, count):
 
 def new_cores(made):
     images = [{port: data.copy() for port, data in mine.items()} for mine in made.core_images]
-    bases = [made.bases(0)] * len(images)
+    bases = [made.bases(0, [])] * len(images)
     return Accelerator(made.plan.memory.config, images, bases, read_weight_stream)
 
 
-def set_tokens(golden, made, tokens):
+def set_tokens(golden, made, position, tokens):
     for core in golden.cores:
-        core.bases = list(made.bases(*tokens.tolist()))
+        core.bases = list(made.bases(position, tokens.tolist()))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -85,7 +90,7 @@ def test_tokens_one_after_the_other(case):
     logits = model.logits(hidden)
     golden = new_cores(made)
     for some in torch.arange(len(tokens)).split(CASES[case][1]):
-        set_tokens(golden, made, tokens[some])
+        set_tokens(golden, made, int(some[0]), tokens[some])
         programs = made.programs(int(some[0]), tokens=len(some), store_hidden=True)
         golden.run([program.encode() for program in programs])
         general = golden.cores[0].memories["general"]
@@ -141,7 +146,7 @@ def at_position(case, position, count=1):
     tokens = tokens_of(model, position + count)
     golden = new_cores(made)
     for some in torch.arange(position).split(CASES[case][1]) if position else ():
-        set_tokens(golden, made, tokens[some])
+        set_tokens(golden, made, int(some[0]), tokens[some])
         programs = made.programs(int(some[0]), tokens=len(some), head=False)
         golden.run([one.encode() for one in programs])
     memories = [core.memories for core in golden.cores]
@@ -155,7 +160,8 @@ class Paced:
         model, self.made = compiled(case)
         memories, self.programs, self.wanted = at_position(case, position, count)
         self.golden = new_cores(self.made)
-        set_tokens(self.golden, self.made, tokens_of(model, position + count)[position:])
+        tokens = tokens_of(model, position + count)[position:]
+        set_tokens(self.golden, self.made, position, tokens)
         for core, mine in zip(self.golden.cores, memories, strict=True):
             core.memories = {port: data.copy() for port, data in mine.items()}
 
@@ -260,7 +266,7 @@ def test_cores_that_meet_in_a_word_have_a_barrier_between(case):
     chunk = CASES[case][1]
     programs = made.programs(POSITIONS - chunk, tokens=chunk, store_hidden=True)
     effects = golden.run([program.encode() for program in programs])
-    config, bases = made.plan.memory.config, made.bases(0)
+    config, bases = made.plan.memory.config, made.bases(POSITIONS - chunk, range(chunk))
     users = []
     for core, (program, mine) in enumerate(zip(programs, effects, strict=True)):
         certain = certain_order(program.instructions)
@@ -312,11 +318,12 @@ def test_two_cores_in_rtl_give_the_logits(timing):
     runs, effects = [[], []], [[], []]
     for position in (first, first + 1):
         token = int(tokens[position])
-        set_tokens(golden, made, tokens[position : position + 1])
+        set_tokens(golden, made, position, tokens[position : position + 1])
         words = [program.encode() for program in made.programs(position)]
         for number, given in enumerate(golden.run(words)):
             effects[number] += given
-            runs[number].append(ProgramRun(words[number], dict(enumerate(made.bases(token)))))
+            bases = dict(enumerate(made.bases(position, [token])))
+            runs[number].append(ProgramRun(words[number], bases))
     results = run_accelerator(PAIR, runs, memories, timing=timing, most_cycles=100_000)
     for core, mine, result in zip(golden.cores, effects, results, strict=True):
         assert mismatches(result.log, mine) == []

@@ -14,7 +14,8 @@ from golden.spec.control import Status
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError, ShapeError
 from golden.spec.instruction import decode, instruction, mask_of
-from golden.spec.isa import SystemOperation, Unit, Weights
+from golden.spec.isa import LENGTH_BASE, SystemOperation, Unit, Weights
+from golden.spec.special_function_unit import LENGTH_BITS
 from hw.core_cases import BASES, CONFIG, images, random_runs
 from hw.core_ports import port_names
 from hw.core_simulation import ProgramRun, run_programs
@@ -86,7 +87,11 @@ class RandomProgram:
         return Unit.ST, {**loops, "length": length}
 
     def misc(self):
-        return Unit.MISC, {"length": int(self.random.choice([1, 1, 2, 24, 36, 400, 500]))}
+        length = int(self.random.choice([1, 1, 2, 24, 36, 400, 500]))
+        extended = int(self.random.random() < 0.3)
+        if extended:
+            length = (length - 1 - BASES[LENGTH_BASE]) % (1 << LENGTH_BITS) + 1
+        return Unit.MISC, {"length": length, "extended": extended}
 
     def sync(self):
         ops = (SystemOperation.SYNC, SystemOperation.SYNC, SystemOperation.CLEAR)

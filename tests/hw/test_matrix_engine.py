@@ -132,7 +132,7 @@ def test_random_jobs_of_every_cross_are_exact(design):
     assert any(case.reset_after for case in cases)
 
 
-@pytest.mark.parametrize("target", ["ultrascale+", "ecp5"])
+@pytest.mark.parametrize("target", ["ultrascale+", pytest.param("ecp5", marks=pytest.mark.full)])
 def test_random_jobs_are_exact_in_a_vendors_cells(target):
     cases = [*random_cases(CONFIG, 40, seed=2), *directed_cases(CONFIG)]
     assert failed(run_cases(cases, target=target, seed=2)) == []
@@ -143,7 +143,11 @@ def test_directed_jobs_are_exact(design):
     assert failed(run_cases(cases, design=design, seed=3)) == []
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [*CONFIGS[:2], *(pytest.param(c, marks=pytest.mark.full) for c in CONFIGS[2:])],
+    ids=str,
+)
 def test_every_configuration_is_exact(config):
     cases = [*random_cases(config, 40, seed=3), *with_pauses(directed_cases(config))]
     assert failed(run_cases(cases, seed=3)) == []
@@ -386,7 +390,9 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("what", BREAKS)
+@pytest.mark.parametrize(
+    "what", [pytest.param(w, marks=[pytest.mark.full] * (k > 1)) for k, w in enumerate(BREAKS)]
+)
 def test_broken_hardware_is_seen(what):
     design = emit(MatrixEngine, SMALL)
     pattern, replacement = BREAKS[what]
