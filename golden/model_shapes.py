@@ -128,6 +128,15 @@ def load(name: str) -> ModelShape:
     return _read(name)
 
 
+def load_file(path: Path) -> ModelShape:
+    """Return the shape that a YAML file of a user's own describes, with its file's name.
+
+    Raises:
+        ConfigError: there is no such file, or it is wrong.
+    """
+    return records.make(ModelShape, path.stem, records.load_fields(path.parent, "model", path.stem))
+
+
 def _read(name: str) -> ModelShape:
     return records.make(ModelShape, name, records.load_fields(FOLDER, "model", name))
 

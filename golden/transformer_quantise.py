@@ -14,6 +14,7 @@ from math import floor, log2
 import torch
 
 from golden.calibration import Calibration, inputs_of, rope_theta
+from golden.compression_inputs import CompressedInputs
 from golden.integer_linear import IntegerLinear, integer_linear
 from golden.language_model import LanguageModel
 from golden.model_shapes import ModelShape
@@ -46,17 +47,21 @@ _MORE = 8
 
 
 def quantise_transformer(
-    model: LanguageModel, calibration: Calibration, recipe: Recipe
+    model: LanguageModel,
+    calibration: Calibration,
+    recipe: Recipe,
+    inputs: CompressedInputs | None = None,
 ) -> IntegerTransformer:
     """Return the integer model of a LLaMA-style float model.
 
     Args:
         calibration: of a text other than the one that the model is judged on.
+        inputs: new ones of this model, that a recipe with a plan needs.
 
     Raises:
         ShapeError: the model has values that no such integers hold.
     """
-    return _Maker(model, calibration, recipe, shape_of(model)).model_of_all()
+    return _Maker(model, calibration, recipe, shape_of(model), inputs).model_of_all()
 
 
 def shape_of(model: LanguageModel) -> ModelShape:
@@ -124,6 +129,7 @@ class _Maker:
     calibration: Calibration
     recipe: Recipe
     shape: ModelShape
+    inputs: CompressedInputs | None
 
     def model_of_all(self) -> IntegerTransformer:
         network = self.model.network
@@ -232,7 +238,9 @@ class _Maker:
         if row_factors is None:
             row_factors = torch.ones(len(self.model.weight(path)), dtype=torch.float64)
         norms = self.calibration.norms[inputs_of(path)]
-        weights = make_weights(self.model, self.recipe, path, norms, row_factors, input_factors)
+        weights = make_weights(
+            self.model, self.recipe, path, norms, row_factors, input_factors, self.inputs
+        )
         return integer_linear(weights, inputs, outputs)
 
     def norm(

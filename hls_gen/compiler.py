@@ -22,7 +22,7 @@ from golden.core_memories import GENERAL, channel
 from golden.integer_linear import IntegerLinear
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
-from golden.spec.special_function_unit import FACTOR_BITS
+from golden.spec.special_function_unit import FACTOR_BITS, LENGTH_BITS
 from golden.special_functions.functions import rope_table
 from golden.transformer import IntegerTransformer, Layer
 from hls_gen.chunk import Chunk
@@ -235,11 +235,17 @@ def _layer_plan(layer: Layer, streams: _Streams) -> LayerPlan:
     )
 
 
+def head_strips(config: CoreConfig) -> int:
+    """Return the strips of a part of the logits' matrix."""
+    tile = 2 * config.all_chains * config.strips
+    strips = min(config.vector_depth // LOGITS_SHARE, ((1 << LENGTH_BITS) - 1) // config.m)
+    return max(strips // tile, 1) * tile
+
+
 def _head_parts(head: IntegerLinear, streams: _Streams) -> Iterator[Linear]:
     """Yield the matrix of the logits in parts whose outputs the vector buffer holds twice."""
     config = streams.config
-    tile = 2 * config.all_chains * config.strips
-    strips = max(config.vector_depth // LOGITS_SHARE // tile, 1) * tile
+    strips = head_strips(config)
     matrix = stack([head], config)
     rows = len(head.values)
     for start in range(0, rows, strips * config.m):

@@ -114,7 +114,7 @@ def place(
     rows, inputs = matrix.values.shape
     if inputs > engine.activation_depth:
         raise ConfigError(
-            f"a matrix has {inputs} inputs; the activation buffers hold {engine.activation_depth}"
+            f"a matrix has {inputs} inputs; input_depth is {engine.activation_depth}: make it "
         )
     packed = pack(matrix, engine.chain)
     check_matrix(packed, engine)
@@ -147,9 +147,7 @@ def place(
 def pack(matrix: Stack, chain: SparseChainConfig) -> SparseMatrix:
     """Return a matrix as chains work on it: sparse where that takes less memory and no more time.
 
-    A dense block of m x m weights takes m / 2 cycles, since two strips share their activations. One
-    that keeps N weights of each row takes N, and has an index beside each of them. Zero points
-    belong to all inputs of a group, so a matrix that has any is dense.
+    Zero points belong to all inputs of a group, so a matrix that has any is dense.
     """
     m, (rows, inputs) = chain.m, matrix.values.shape
     missing = (0, -inputs % m, 0, -rows % m)
@@ -157,9 +155,7 @@ def pack(matrix: Stack, chain: SparseChainConfig) -> SparseMatrix:
     used = blocks.sum(dim=2).unflatten(0, (-1, m)).amax(dim=1)
     kept = torch.tensor([0, *chain.keeps])
     keep = kept[torch.searchsorted(kept, used)]
-    mean = float(keep.double().mean())
-    is_smaller = mean * (matrix.bits + chain.index_bits) < m * matrix.bits
-    if mean > m / 2 or not is_smaller or matrix.zeros.any():
+    if matrix.zeros.any() or not pays_sparse(float(keep.double().mean()), matrix.bits, chain):
         return dense_matrix(matrix.values, matrix.group_size, matrix.bits, m)
     # In each row the weights that are not 0 come first, then others, then what is no input.
     order = (~blocks).flatten(1).int()
@@ -167,6 +163,19 @@ def pack(matrix: Stack, chain: SparseChainConfig) -> SparseMatrix:
     rank = order.unflatten(1, (-1, m)).argsort(dim=2, stable=True).argsort(dim=2)
     mask = (rank < keep.repeat_interleave(m, dim=0)[:, :, None]).flatten(1)[:rows, :inputs]
     return prune(matrix.values, mask, keep, matrix.group_size, matrix.bits, m)
+
+
+def pays_sparse(keep: float, bits: int, chain: SparseChainConfig) -> bool:
+    """Return whether a sparse matrix takes less memory and no more time than a dense one.
+
+    A dense block of m x m weights takes m / 2 cycles, since two strips share their activations. One
+    that keeps N weights of each row takes N, and has an index beside each of them.
+
+    Args:
+        keep: the mean of N over all blocks.
+    """
+    is_smaller = keep * (bits + chain.index_bits) < chain.m * bits
+    return is_smaller and keep <= chain.m / 2
 
 
 def place_parts(
@@ -183,19 +192,25 @@ def place_parts(
     if most_words is None:
         yield place(matrix, config, offset)
         return
-    rows, least = len(matrix.values), 2 * config.all_chains * config.m
+    rows, least, start = len(matrix.values), 2 * config.all_chains * config.m, 0
     _, words = place(rows_of(matrix, 0, min(least, rows)), config, offset)
-    if (times := most_words // words.shape[1]) == 0:
-        raise ConfigError(
-            f"replay_words is {config.replay_words}; a product of several tokens takes "
-            f"{words.shape[1]} words of each chain for {least} rows of "
-            f"{matrix.values.shape[1]} inputs: make it larger, or chunk 1"
-        )
-    for start in range(0, rows, times * least):
-        part = rows_of(matrix, start, min(start + times * least, rows))
-        product, words = place(part, config, offset, start // config.m)
+    most_times = most_words // words.shape[1]
+    while start < rows:
+        # Of a sparse matrix other parts may have more words than the first one.
+        for times in range(most_times, 0, -1):
+            part = rows_of(matrix, start, min(start + times * least, rows))
+            product, words = place(part, config, offset, start // config.m)
+            if words.shape[1] <= most_words:
+                break
+        else:
+            raise ConfigError(
+                f"replay_words is {config.replay_words}; a product of several tokens takes "
+                f"{words.shape[1]} words of each chain for {least} rows of "
+                f"{matrix.values.shape[1]} inputs: make it larger, or chunk 1"
+            )
         yield product, words
         offset += product.words * config.word_bytes
+        start += len(part.values)
 
 
 def rows_of(matrix: Stack, start: int, end: int) -> Stack:

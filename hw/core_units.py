@@ -45,8 +45,8 @@ def core_name(config: CoreConfig) -> str:
     """Return a part of a Verilog identifier that tells the configuration."""
     c = config
     return (
-        f"c{c.chains}_m{c.m}_s{c.strips}_v{c.vector_depth}_a{c.activation_depth}_d{c.buffer_words}"
-        f"_r{c.replay_words}_b{c.burst_beats}_o{c.outstanding}_t{c.table_bits}"
+        f"c{c.chains}_m{c.m}_s{c.strips}_v{c.vector_depth}_a{c.activation_depth}_i{c.input_depth}"
+        f"_d{c.buffer_words}_r{c.replay_words}_b{c.burst_beats}_o{c.outstanding}_t{c.table_bits}"
         f"_z{c.zero_fraction_bits}"
     )
 

@@ -192,7 +192,7 @@ def _play(case: Case, passes: Passes, random: np.random.Generator) -> player.Cas
 
 def _judge(case: Case, passes: Passes, trace: player.Trace) -> CaseResult:
     config = case.config
-    sums = _expected_sums(case, passes)
+    sums = expected_sums(case, passes)
     compared = mismatches = 0
     first_mismatch = ""
     for group in range(config.groups):
@@ -223,7 +223,8 @@ def _judge(case: Case, passes: Passes, trace: player.Trace) -> CaseResult:
     )
 
 
-def _expected_sums(case: Case, passes: Passes) -> np.ndarray:
+def expected_sums(case: Case, passes: Passes) -> np.ndarray:
+    """Return golden's sums of a case, as `golden.sparse_chain.pass_sums` gives them."""
     tokens = 1 if case.two_rows else case.config.products_per_dsp
     given = torch.zeros(tokens, case.matrix.inputs, dtype=torch.int64)
     given[: len(case.activations)] = case.activations

@@ -87,7 +87,7 @@ def run_cases(
     config = one_configuration(case.config for case in cases)
     design = design or emit(MatrixEngine, config, target=target)
     random = np.random.default_rng(seed)
-    jobs = [_Job(case) for case in cases]
+    jobs = [Job(case) for case in cases]
     played = [job.play(random) for job in jobs]
     # Without pauses nothing waits for a source, so a long case's log can be short.
     paused = any(case.idle or case.stall for case in cases)
@@ -96,7 +96,7 @@ def run_cases(
     return [job.judge(trace) for job, trace in zip(jobs, traces, strict=True)]
 
 
-class _Job:
+class Job:
     """A case as streams."""
 
     def __init__(self, case: Case) -> None:

@@ -46,6 +46,15 @@ def with_settings(kind: type[AnyConfig], settings: Sequence[str]) -> AnyConfig:
     Raises:
         ConfigError: a setting is not key=integer, or names no field, or is outside its range.
     """
+    return kind(**settings_of(kind, settings))
+
+
+def settings_of(kind: type[AnyConfig], settings: Sequence[str]) -> dict[str, int]:
+    """Return the fields that settings like "m=8" give, of several for a field the last.
+
+    Raises:
+        ConfigError: a setting is not key=integer, or names no field.
+    """
     fields = [field.name for field in dataclasses.fields(kind)]
     values: dict[str, int] = {}
     for setting in settings:
@@ -56,7 +65,7 @@ def with_settings(kind: type[AnyConfig], settings: Sequence[str]) -> AnyConfig:
             values[key] = int(value)
         except ValueError:
             raise ConfigError(f"{key} is {value!r}; an integer is needed, as in {key}=8") from None
-    return kind(**values)
+    return values
 
 
 @dataclass(frozen=True)

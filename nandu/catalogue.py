@@ -6,10 +6,12 @@ from typing import Any
 from golden import model_shapes
 from golden.model_shapes import ModelShape
 from golden.spec.errors import ConfigError
+from hw.board import board_names, load_board
 from nandu.blocks import BLOCKS
+from sim import treat
 from sim.catalogue import load_system, system_names
 from sim.devices import Device, device_names, load_device
-from sim.hardware import board_names, load_board
+from sim.techniques import techniques
 
 
 def items(kind: str) -> list[dict[str, Any]]:
@@ -58,11 +60,23 @@ def _boards() -> list[dict[str, Any]]:
     return [{"name": name, "source": load_board(name).source} for name in board_names()]
 
 
+def _techniques() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "title": record.title,
+            "options": treat.options(record()),
+            "source": record.source,
+        }
+        for name, record in techniques().items()
+    ]
+
+
 KINDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "blocks": _blocks,
     "systems": _systems,
     "models": _models,
     "devices": _devices,
     "boards": _boards,
-    "techniques": list,
+    "techniques": _techniques,
 }

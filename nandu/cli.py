@@ -14,7 +14,10 @@ import typer
 from rich.table import Table
 
 from golden.spec.errors import NanduError
+from nandu.compile_command import compile_model
+from nandu.compress_command import compress
 from nandu.demo_options import DemoOptions
+from nandu.simulate_command import simulate
 from nandu.terminal import errors, exit_unless, output, plain, print_json, show_demo, show_record
 
 app = typer.Typer(
@@ -34,6 +37,7 @@ Waves = Annotated[Path | None, typer.Option(help="Write a waveform (FST) to this
 EmissionTarget = Annotated[
     str, typer.Option(help="generic for plain RTL, ultrascale+ or ecp5 for their DSPs.")
 ]
+Backend = Annotated[str, typer.Option(help="rtl for Verilog, hls for C++ for Vitis HLS.")]
 BlockName = Annotated[str, typer.Argument(metavar="BLOCK", help="As in `nandu list blocks`.")]
 
 BAD_INPUT = 2
@@ -167,15 +171,17 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     settings: Settings = None,
     target: EmissionTarget = "generic",
+    backend: Backend = "rtl",
     as_json: Json = False,
 ) -> None:
-    """Write a block's Verilog, a description of it and its bench.
+    """Write a block's Verilog or HLS C++, a description of it and its bench.
 
     Example: nandu generate matrix-engine --set chains=4 --target ultrascale+ --out build
     """
-    from nandu import blocks
+    from nandu import blocks, hls
 
-    generated = blocks.generate(block, settings or [], target, out)
+    make = hls.generate if hls.is_hls(backend) else blocks.generate
+    generated = make(block, settings or [], target, out)
     if as_json:
         print_json(dataclasses.asdict(generated))
     else:
@@ -194,15 +200,23 @@ def verify(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of shapes, operands and pauses.")] = 0,
     waves: Waves = None,
+    backend: Backend = "rtl",
     as_json: Json = False,
 ) -> None:
     """Run a block's bench in Verilator: random jobs against golden and contract, bit for bit.
 
+    With --backend hls it is a C simulation, against golden alone: that has no cycles.
+
     Example: nandu verify sparse-chain --set m=8 --cases 100 --seed 1
     """
-    from nandu import blocks
+    from nandu import blocks, hls
     from nandu.progress import Stages
 
+    if hls.is_hls(backend):
+        found = hls.verify(block, settings or [], target, cases, seed, waves)
+        (print_json if as_json else show_record)(found)
+        exit_unless(bool(found["passed"]))
+        return
     with Stages() as stages, stages.stage(f"Verify {block}") as progress:
         results, hit, crosses = blocks.verify(
             block, settings or [], target, cases, seed, waves=waves, progress=progress
@@ -266,6 +280,9 @@ def run_rtl(
     weights: Annotated[
         str, typer.Option(help="w8 for INT8, or q4_1 for the 4-bit codes of the model's file.")
     ] = "w8",
+    plan: Annotated[
+        Path | None, typer.Option(help="Instead, the file of a plan; see `nandu compress`.")
+    ] = None,
     chunk: Annotated[int, typer.Option(help="Tokens of the prompt that a program reads.")] = 8,
     prefill_blocks: Annotated[
         str | None,
@@ -299,6 +316,7 @@ def run_rtl(
         tokens=tokens,
         layers=layers,
         weights=weights,
+        plan=plan,
         chunk=chunk,
         prefill_blocks=prefill_blocks,
         settings=settings or [],
@@ -317,36 +335,9 @@ def run_rtl(
     exit_unless(bool(record["passed"]))
 
 
-@app.command()
-def simulate(
-    system: Annotated[
-        str, typer.Argument(help="As in `nandu list systems`, or a YAML file of your own.")
-    ],
-    model: Annotated[str, typer.Option(help="As in `nandu list models`.")],
-    prefill: Annotated[int, typer.Option(help="Tokens of each prompt.")] = 128,
-    decode: Annotated[int, typer.Option(help="Decode steps after it.")] = 128,
-    batch: Annotated[int, typer.Option(help="Sequences at a time.")] = 1,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A field of the system, as devices=2."),
-    ] = None,
-    trace: Annotated[
-        Path | None, typer.Option(help="Write a time line for Perfetto (JSON).")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Simulate a language model on a system: time, energy, cost, and what limits it.
-
-    Example: nandu simulate gpu-a100-sxm-80gb --model llama-2-7b --prefill 128 --decode 128
-    """
-    from nandu import run_simulation as command
-
-    workload = {"prefill": prefill, "decode": decode, "batch": batch}
-    record = command.run(system, model, workload, settings or [], trace)
-    if as_json:
-        print_json(record)
-    else:
-        output.print(plain("\n".join(command.lines(record))))
+app.command()(compress)
+app.command("compile")(compile_model)
+app.command()(simulate)
 
 
 @app.command()

@@ -18,9 +18,13 @@ import torch
 
 from golden import perplexity
 from golden.calibration import calibrate
-from golden.language_model import LanguageModel
+from golden.compression_inputs import CompressedInputs
+from golden.compression_sensitivity import Sensitivity, sensitivities
+from golden.compression_text import compression_text, compression_texts
+from golden.language_model import LanguageModel, smollm2_file
 from golden.recipe import Recipe
 from golden.spec.core import CoreConfig
+from golden.spec.errors import ConfigError
 from golden.spec.files import cached
 from golden.transformer import IntegerTransformer
 from golden.transformer_quantise import quantise_transformer
@@ -28,7 +32,13 @@ from hls_gen.compiler import Compiled, compile_model
 from hls_gen.plan import ModelPlan
 from nandu.code_digest import code_digest
 
+MODEL = "smollm2-135m"
+"""The model that is installed with Nandu."""
+
 CALIBRATION_TOKENS = 1024
+
+SENSITIVITY_TEXTS = 2
+"""Of those that a model is compressed on."""
 
 DEFAULT_RECIPE = Recipe()
 """INT8 weights in groups."""
@@ -39,6 +49,8 @@ KEPT = 4
 _MAKERS = (
     "golden.language_model",
     "golden.calibration",
+    "golden.compression_sensitivity",
+    "golden.compression_text",
     "golden.perplexity",
     "golden.transformer_quantise",
 )
@@ -50,11 +62,37 @@ _FILE = "made.pt"
 _HOUR_S = 3600
 
 
-def integer_model(model: LanguageModel, recipe: Recipe = DEFAULT_RECIPE) -> IntegerTransformer:
+Progress = Callable[[float], None]
+"""Is told the part that is done."""
+
+
+def no_progress(part: float) -> None:
+    """Tell nobody."""
+
+
+def model_file(model: str) -> Path:
+    """Return the file of a model's weights: of `MODEL`, or the GGUF file that is named.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if model == MODEL:
+        return smollm2_file()
+    if not model.endswith(".gguf"):
+        raise ConfigError(f"there is no model {model!r}; known are {MODEL} and any .gguf file")
+    return Path(model)
+
+
+def integer_model(
+    model: LanguageModel, recipe: Recipe = DEFAULT_RECIPE, progress: Progress = no_progress
+) -> IntegerTransformer:
     """Return the integer model, calibrated on texts of CPython's library."""
     text = perplexity.calibration_text()
     calibration = calibrate(model, perplexity.first_tokens(model, text, CALIBRATION_TOKENS))
-    return quantise_transformer(model, calibration, recipe)
+    inputs = None
+    if recipe.plan is not None:
+        inputs = CompressedInputs(model, compression_texts(model), progress)
+    return quantise_transformer(model, calibration, recipe, inputs)
 
 
 @dataclass(frozen=True)
@@ -86,26 +124,54 @@ class MadeModel:
         return Compiled(plan, tuple(arrays))
 
 
-def made_model(model: LanguageModel, file: Path, recipe: Recipe = DEFAULT_RECIPE) -> MadeModel:
+def made_model(
+    model: LanguageModel,
+    file: Path,
+    recipe: Recipe = DEFAULT_RECIPE,
+    progress: Progress = no_progress,
+) -> MadeModel:
     """Return the integer model of a float one.
 
     Args:
         file: of the float model.
     """
-    text = perplexity.calibration_text()
-    key = {
+    key = _source_key(model, file) | {
+        "recipe": asdict(replace(recipe, carried=None, plan=None)),
+        "carried": None if recipe.carried is None else _file_digest(recipe.carried),
+    }
+    if recipe.plan is not None:
+        # Who made the plan, and why, changes no weight.
+        formats = {path: recipe.format_of(path) for path in model.linear_layers()}
+        key["plan"] = {path: layer.model_dump() for path, layer in formats.items()}
+    transformer: IntegerTransformer = _kept(
+        "integer-models", key, lambda: integer_model(model, recipe, progress)
+    )
+    return MadeModel(transformer, key)
+
+
+def made_sensitivities(
+    model: LanguageModel, file: Path, group_size: int, progress: Progress = no_progress
+) -> dict[str, Sensitivity]:
+    """Return the sensitivity of each decoder linear layer; see `sensitivities`."""
+    key = _source_key(model, file) | {"group_size": group_size}
+    texts = compression_texts(model)[:SENSITIVITY_TEXTS]
+    found: dict[str, Sensitivity] = _kept(
+        "sensitivities", key, lambda: sensitivities(model, texts, group_size, progress)
+    )
+    return found
+
+
+def _source_key(model: LanguageModel, file: Path) -> dict[str, Any]:
+    """Return what all that is made of a model depends on."""
+    texts = (perplexity.calibration_text(), compression_text())
+    return {
         "file": _file_digest(file),
         "layers": model.network.config.num_hidden_layers,
-        "recipe": asdict(replace(recipe, carried=None)),
-        "carried": None if recipe.carried is None else _file_digest(recipe.carried),
-        "calibration": [hashlib.sha256(text.encode()).hexdigest(), CALIBRATION_TOKENS],
+        "calibration": [*(hashlib.sha256(text.encode()).hexdigest() for text in texts)],
+        "tokens": CALIBRATION_TOKENS,
         "torch": torch.__version__,
         "code": code_digest(*_MAKERS),
     }
-    transformer: IntegerTransformer = _kept(
-        "integer-models", key, lambda: integer_model(model, recipe)
-    )
-    return MadeModel(transformer, key)
 
 
 def _file_digest(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from golden.block_sparse import BLOCK, BlockSparse
-from golden.language_model import LanguageModel, load, smollm2_file
+from golden.language_model import LanguageModel, load
 from golden.recipe import Recipe
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
@@ -18,12 +18,10 @@ from hw.core_ports import port_names
 from hw.cosim import check_tools
 from hw.memory_model import MemoryTiming
 from nandu.blocks import with_settings
-from nandu.made_models import DEFAULT_RECIPE, made_model
+from nandu.compress import checked_plan
+from nandu.made_models import DEFAULT_RECIPE, made_model, model_file
 from nandu.progress import Stages
 from nandu.timeline import write_timeline
-
-MODEL = "smollm2-135m"
-"""The model that is installed with Nandu."""
 
 CHAINS = 32
 """Of the core, if nothing else is said: 1,024 multipliers."""
@@ -50,7 +48,7 @@ class Options:
         prompt: a text; tokens_in: instead, numbers of tokens.
         tokens: to be given by the core.
         layers: decoder layers that are kept, the first ones; None for all.
-        weights: see `WEIGHTS`.
+        weights: see `WEIGHTS`. plan: instead, the file of a compression plan.
         chunk: tokens of the prompt that a program reads.
         blocks: that the prompt's tokens see; None for all in front of them.
         config: of the core. timing: of its memories.
@@ -72,6 +70,7 @@ class Options:
     timing: MemoryTiming
     timeline: Path | None = None
     waves: Path | None = None
+    plan: Path | None = None
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.tokens_in is None):
@@ -80,6 +79,8 @@ class Options:
             raise ConfigError(f"--tokens is {self.tokens}; 1 is the least")
         if self.weights not in WEIGHTS:
             raise ConfigError(f"--weights is {self.weights!r}; allowed are {', '.join(WEIGHTS)}")
+        if self.plan is not None and self.weights != WEIGHTS[0]:
+            raise ConfigError("--plan does not go with --weights; the plan says the bits")
         if self.chunk not in range(1, MAX_CHUNK + 1):
             raise ConfigError(f"--chunk is {self.chunk}; allowed are 1 to {MAX_CHUNK}")
         check_blocks(self.blocks, self.config)
@@ -158,12 +159,13 @@ def run(options: Options, stages: Stages) -> Result:
     """
     check_tools()
     with stages.stage("Load the model"):
-        model = load(_file(options.model))
+        model = load(model_file(options.model))
+        recipe = _recipe(options, model)
         if options.layers is not None:
             keep_layers(model, options.layers)
         prompt = _tokens(options, model)
-    with stages.stage("Quantise it"):
-        made = made_model(model, _file(options.model), _recipe(options))
+    with stages.stage("Quantise it") as progress:
+        made = made_model(model, model_file(options.model), recipe, progress)
     positions = -(-(len(prompt) + options.tokens) // POSITIONS) * POSITIONS
     with stages.stage("Compile it"):
         compiled = made.compiled(options.config, positions, options.chunk)
@@ -179,15 +181,6 @@ def run(options: Options, stages: Stages) -> Result:
         write_timeline(options.timeline, result.runs[-1])
     text = str(model.tokenizer.decode(result.tokens))
     return Result(result, prompt, text, contract, stages.seconds)
-
-
-def _file(model: str) -> Path:
-    """Return the file of a model's weights."""
-    if model == MODEL:
-        return smollm2_file()
-    if not model.endswith(".gguf"):
-        raise ConfigError(f"there is no model {model!r}; known are {MODEL} and any .gguf file")
-    return Path(model)
 
 
 def _tokens(options: Options, model: LanguageModel) -> list[int]:
@@ -218,9 +211,12 @@ def keep_layers(model: LanguageModel, layers: int) -> None:
     network.config.num_hidden_layers = layers
 
 
-def _recipe(options: Options) -> Recipe:
+def _recipe(options: Options, model: LanguageModel) -> Recipe:
+    """Return how the model is quantised; a plan must fit the whole of it."""
+    if options.plan is not None:
+        return Recipe(plan=checked_plan(options.plan, model))
     if options.weights == "q4_1":
-        return Recipe(carried=_file(options.model), smoothing=0.7)
+        return Recipe(carried=model_file(options.model), smoothing=0.7)
     return DEFAULT_RECIPE
 
 

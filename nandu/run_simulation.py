@@ -12,6 +12,7 @@ from golden import model_shapes
 from golden.model_shapes import ModelShape
 from golden.spec.errors import ConfigError
 from golden.spec.files import write_text
+from sim import treat
 from sim.catalogue import load_system
 from sim.result import Result
 from sim.simulate import simulate
@@ -28,6 +29,7 @@ def run(
     workload: dict[str, int],
     settings: Sequence[str],
     trace: Path | None,
+    techniques: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Simulate, write the trace if one is wanted, and return what the command prints.
 
@@ -35,13 +37,25 @@ def run(
         ConfigError: a name or a number is wrong, or the model does not fit.
         OutputError: the trace cannot be written.
     """
-    machine = load_system(system, parse(settings))
     shape = model_shapes.load(model)
+    machine = machine_with(system, shape, settings, techniques)
     asked = Workload(**workload)
     result = simulate(machine, shape, asked)
     if trace is not None:
         write_text(trace, json.dumps({"traceEvents": events(machine, shape, asked)}))
     return record(result)
+
+
+def machine_with(
+    system: str, model: ModelShape, settings: Sequence[str], techniques: Sequence[str]
+) -> System:
+    """Return the system with its settings, and with techniques as a user writes them.
+
+    Raises:
+        ConfigError: a name or a number is wrong, or a technique makes no sense there.
+    """
+    machine = load_system(system, parse(settings))
+    return treat.treat(machine, model, [treat.parse(one) for one in techniques])
 
 
 def parse(settings: Sequence[str]) -> dict[str, Any]:
@@ -87,8 +101,11 @@ def events(system: System, model: ModelShape, workload: Workload) -> list[dict[s
         shown.append(("prefill", next(prefill_passes(workload, system.chunk))))
     if workload.decode:
         last = workload.prefill + workload.decode - 1
-        contexts = dict.fromkeys((workload.prefill, last))
-        shown += [(f"step at {context}", Pass(workload.batch, 1, context)) for context in contexts]
+        new = system.emission.verified
+        shown += [
+            (f"step at {context}", Pass(workload.batch, new, context + new - 1))
+            for context in dict.fromkeys((workload.prefill, last))
+        ]
     spans: list[Span] = []
     at = 0.0
     for name, job in shown:
@@ -120,6 +137,7 @@ def lines(record: dict[str, Any]) -> Iterable[str]:
         f"{record['model']} on {record['label']}: {record['batch']} x "
         f"{record['context']:,} tokens read, {record['decode']:,} written"
     )
+    yield from _techniques(record)
     yield _row("first token", _ms(record, "ttft_ms"))
     yield _row("each further step", _ms(record, "tpot_ms"))
     yield _row("decode", _number(record["decode_tokens_per_s"], "tokens/s"))
@@ -133,7 +151,8 @@ def lines(record: dict[str, Any]) -> Iterable[str]:
         f"{record['bandwidth_used']:.0%} of the peak, {record['bandwidth_streaming']:.0%} "
         "while memory is the limit",
     )
-    yield "a step takes" if record["decode"] else "the first token takes"
+    what = "a token of each sequence takes" if record["tokens_per_pass"] > 1 else "a step takes"
+    yield what if record["decode"] else "the first token takes"
     parts = record["breakdown"] or record["ttft_breakdown"]
     for name, value in parts.items():
         yield _row(name, f"{value:9.3f} ms")
@@ -143,6 +162,16 @@ def lines(record: dict[str, Any]) -> Iterable[str]:
         yield _row(name, "  ".join(shown))
     for sentence in record["assumptions"]:
         yield f"- {sentence}"
+
+
+def _techniques(record: dict[str, Any]) -> Iterable[str]:
+    for name, quality in zip(record["techniques"], record["quality"], strict=True):
+        lost = f"{quality['lost']} ({quality['source']})" if quality else "not measured"
+        yield f"  with {name}; lost: {lost}"
+    if record["tokens_per_pass"] > 1:
+        yield _row("tokens of a pass", f"{record['tokens_per_pass']:.3f}")
+    for name, value in record["metrics"].items():
+        yield _row(name, f"{value:.4g}")
 
 
 def _row(name: str, value: str) -> str:

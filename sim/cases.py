@@ -9,7 +9,9 @@ from typing import Any
 from golden import model_shapes
 from golden.model_shapes import ModelShape
 from golden.spec.errors import ConfigError
+from sim.catalogue import load_system
 from sim.devices import device_names, load_device
+from sim.fpga import FpgaSystem
 from sim.gpu import GpuSystem
 from sim.gpu_constants import Constants
 from sim.offload import Host, OffloadSystem, places
@@ -22,6 +24,13 @@ UNSTATED_DEVICES = {
     **{"a100-80gb": "a100-sxm-80gb", "a100": "a100-sxm-80gb", "v100": "v100-sxm2-32gb"},
     **{"v100-sxm-32gb": "v100-sxm2-32gb", "jetson-agx-orin": "jetson-agx-orin-64gb"},
 }
+
+FPGA_DESIGNS = {
+    ("U280", "FlightLLM"): "flightllm-u280",
+    ("U280", "FlightLLM (on-board rerun)"): "flightllm-u280",
+    ("VHK158 (simulated)", "FlightLLM simulator"): "flightllm-vhk158",
+}
+"""Systems by hardware and software of a point; others on an FPGA have no model."""
 
 FEW_TOKENS = 16
 """Of a prompt whose length a source calls short, or does not give at batch 1."""
@@ -48,7 +57,7 @@ class Case:
     """
 
     point: Point
-    system: GpuSystem
+    system: GpuSystem | FpgaSystem
     model: ModelShape
     batch: float
     length: float | None
@@ -58,7 +67,27 @@ class Case:
     @property
     def prompt(self) -> float:
         """Tokens of a prompt; of the chat set, as many as the constants say."""
-        return self.system.fitted.common.chat_prompt if self.length is None else self.length
+        if self.length is not None:
+            return self.length
+        return self.gpu.fitted.common.chat_prompt
+
+    @property
+    def gpu(self) -> GpuSystem:
+        """The system, of a point on GPUs."""
+        assert isinstance(self.system, GpuSystem)
+        return self.system
+
+    @property
+    def hardware(self) -> str:
+        """The name of the GPU or the board."""
+        if isinstance(self.system, FpgaSystem):
+            return self.system.board.name
+        return self.gpu.device.name
+
+    @property
+    def has_constants(self) -> bool:
+        """Whether the system has constants that are fitted on points."""
+        return isinstance(self.system, GpuSystem)
 
     @property
     def served(self) -> bool:
@@ -66,7 +95,9 @@ class Case:
         return self.chat or self.point.batch is None
 
     def with_constants(self, fitted: Constants) -> "Case":
-        """Return the same case with other constants."""
+        """Return the same case with other constants, where it has any."""
+        if not isinstance(self.system, GpuSystem):
+            return self
         return replace(self, system=self.system.model_copy(update={"fitted": fitted}))
 
 
@@ -76,6 +107,8 @@ def prepare(point: Point) -> Case:
     Raises:
         NotModelledError: the simulator has no model of its hardware, software, model or metric.
     """
+    if (point.hardware, point.software) in FPGA_DESIGNS:
+        return _fpga(point)
     device = _device(point)
     software = _software(point)
     model = _model(point)
@@ -88,9 +121,21 @@ def prepare(point: Point) -> Case:
     return case
 
 
+def _fpga(point: Point) -> Case:
+    """Return a point on an FPGA; batches are of 1."""
+    if point.metric == "power":
+        raise NotModelledError("the power of an FPGA's board is taken over, not modelled")
+    name = FPGA_DESIGNS[point.hardware, point.software]
+    system, model = load_system(name), _model(point)
+    assert isinstance(system, FpgaSystem)
+    prompt = FEW_TOKENS if point.input_len is None else point.input_len
+    output = SOME_TOKENS if point.output_len is None else point.output_len
+    return Case(point, system, model, point.batch or 1, prompt, output)
+
+
 def _check_fits(case: Case) -> None:
     """Raise NotModelledError where the weights alone overflow the devices: they were offloaded."""
-    if isinstance(case.system, OffloadSystem):
+    if not isinstance(case.system, GpuSystem) or isinstance(case.system, OffloadSystem):
         return
     taken = case.system.footprint(case.model, Workload(prefill=1, decode=1))
     memory = case.system.device.memory.bytes * case.system.devices
@@ -118,14 +163,21 @@ def _system(point: Point, device: str, software: Software) -> GpuSystem:
     drive = re.search(r"(?:disk|NVMe) ([\d.]+) GB/s", point.source)
     dram = re.search(r"(\d+) GB DRAM", point.source)
     host = Host(
+        name=f"{dram[1]}-gb" if dram else "other",
         dram_gib=float(dram[1]) if dram else 256,
         drive_gb_per_s=float(drive[1]) if drive else CLOUD_DRIVE_GB_PER_S,
         source=point.source,
     )
     system = OffloadSystem(**fields, host=host, weights_on=lie[0], cache_on=lie[1])
     if system.cache_on == "gpu" and _cache_bytes(point) > system.device.memory.bytes:
-        # Some notes name the GPU for caches that are several times its memory.
-        return system.model_copy(update={"cache_on": "host"})
+        # Some notes name the GPU for caches that are several times its memory: what fits is there.
+        held = Workload(
+            batch=int(point.batch or 1),
+            prefill=int(point.input_len or 0),
+            decode=int(point.output_len or 0),
+        )
+        elsewhere = system.model_copy(update={"cache_on": "host"})
+        return elsewhere.keeping(_model(point), held)
     return system
 
 
@@ -143,6 +195,8 @@ def _known(name: str) -> ModelShape:
 def _device(point: Point) -> str:
     name = point.hardware.lower()
     name = UNSTATED_DEVICES.get(name, name)
+    if any(point.hardware == hardware for hardware, _ in FPGA_DESIGNS):
+        raise NotModelledError(f"of the designs on a {point.hardware}, only FlightLLM has a model")
     if name not in device_names():
         raise NotModelledError(f"no model of the hardware {point.hardware} yet")
     return load_device(name).name

@@ -1,7 +1,7 @@
 """What passes cost: sums of time, traffic and work, by who and what."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Cost:
     def __mul__(self, times: float) -> "Cost":
         """Return the cost of `times` such passes."""
         return total([(times, self)])
+
+    def renamed(self, name: str) -> "Cost":
+        """Return the same cost, all of its time under one name."""
+        return replace(self, parts={name: self.seconds}, operators={name: self.seconds})
 
 
 TABLES = [one.name for one in fields(Cost) if one.name != "seconds"]

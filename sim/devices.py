@@ -10,7 +10,7 @@ from pydantic import PositiveFloat, model_validator
 from golden.spec.errors import ConfigError
 from golden.spec.names import nearest
 from golden.spec.records import Record, load_fields, make, names
-from sim.hardware import Memory
+from hw.board import Memory
 from sim.tables import FOLDER, number, read_table
 
 DEVICES = Path(__file__).parent / "devices"

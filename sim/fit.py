@@ -57,8 +57,9 @@ SOFTWARE_START = {
     },
 }
 OFFLOAD_START = {
-    **{"weights_link": 0.6, "cache_link": 0.5, "drive": 0.7, "attention_gb_per_s": 10.0},
+    **{"weights_link": 0.6, "cache_link": 0.5, "drive": 0.7},
 }
+HOST_START = {"attention_gb_per_s": 10.0}
 SHARES = {"stream", "matmul", "matmul8", "fast_link", "pcie_link", "read", "read_packed"} | {
     *("matmul_packed", "attention_read", "attention_matmul", "idle", "memory", "compute"),
     *("weights_link", "cache_link", "drive"),
@@ -78,7 +79,8 @@ FEW = 5
 OFFLOADING = ("flexgen", "zero-inference", "hf-layers")
 """Programs that were measured fetching weights or cache."""
 
-KINDS = ("common", "devices", "software", "offload")
+OWNED = ("devices", "software", "offload", "hosts")
+KINDS = ("common", *OWNED)
 
 Tree = dict[str, Any]
 
@@ -122,13 +124,15 @@ class Constant:
 
 def start(cases: Sequence[Case]) -> Tree:
     """Return the constants where the search begins."""
-    devices = {case.system.device.name for case in cases}
+    devices = {case.gpu.device.name for case in cases}
     devices |= {gemm.device.name for gemm in gemm_points.read_gemms()}
+    hosts = {name for case in cases if (name := attending_host(case))}
     return {
         "common": dict(COMMON_START),
         "devices": {name: dict(DEVICE_START) for name in sorted(devices | {"other"})},
         "software": {name: _software_start(name) for name in software_names()},
         "offload": {name: dict(OFFLOAD_START) for name in OFFLOADING},
+        "hosts": {name: dict(HOST_START) for name in sorted(hosts | {"other"})},
     }
 
 
@@ -207,13 +211,14 @@ def error(case: Case, constants: Constants) -> float:
 
 
 def usable(points: Sequence[Point]) -> list[Case]:
-    """Return the points that the simulator models."""
+    """Return the points on GPUs that the simulator models."""
     cases = []
     for point in points:
         try:
             case = prepare(point)
             predict(case)
-            cases.append(case)
+            if case.has_constants:
+                cases.append(case)
         except NotModelledError:
             continue
     return cases
@@ -227,13 +232,15 @@ def fit_points(tree: Tree, cases: Sequence[Case], sweeps: int = SWEEPS) -> None:
     weights = [sizes[case.point.kind] ** -0.5 for case in cases]
     chosen: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, case in enumerate(cases):
-        chosen["devices", case.system.device.name].append(place)
-        chosen["software", case.system.software.name].append(place)
-        if case.system.devices > 1:
-            fast = case.system.device.link_gb_per_s
+        chosen["devices", case.gpu.device.name].append(place)
+        chosen["software", case.gpu.software.name].append(place)
+        if case.gpu.devices > 1:
+            fast = case.gpu.device.link_gb_per_s
             chosen["common", "fast_link" if fast else "pcie_link"].append(place)
         if isinstance(case.system, OffloadSystem):
-            chosen["offload", case.system.software.name].append(place)
+            chosen["offload", case.gpu.software.name].append(place)
+        if host := attending_host(case):
+            chosen["hosts", host].append(place)
         if case.chat:
             chosen["common", "chat_prompt"].append(place)
         if is_power(case.point):
@@ -259,7 +266,7 @@ def fit_points(tree: Tree, cases: Sequence[Case], sweeps: int = SWEEPS) -> None:
     for one in constants:
         one.points = len(places(one))
     descend(tree, constants, loss, sweeps)
-    for kind in ("devices", "software", "offload"):
+    for kind in OWNED:
         for name, values in tree[kind].items():
             values["points"] = len(chosen[kind, name])
 
@@ -274,7 +281,7 @@ def _all_constants(tree: Tree) -> list[Constant]:
     for name in POWER:
         twins = tuple(("devices", other, name) for other in tree["devices"])
         found.append(Constant(("devices", first, name), DEVICE_START[name], twins=twins))
-    for kind in ("devices", "software", "offload"):
+    for kind in OWNED:
         for owner, values in tree[kind].items():
             found += [
                 Constant((kind, owner, name), value)
@@ -295,12 +302,16 @@ def others(tree: Tree, cases: Sequence[Case]) -> None:
     other = tree["devices"]["other"]
     for name in DEVICE_START:
         other[name] = statistics.median(own[name] for own in known)
+    hosts = tree["hosts"]
+    measured = [own["attention_gb_per_s"] for own in hosts.values() if own.get("points")]
+    if measured:
+        hosts["other"]["attention_gb_per_s"] = statistics.median(measured)
     fresh = [case for case in cases if case.point.held_out and not is_power(case.point)]
     now = as_constants(tree)
     unknown = now.model_copy(update={"devices": {"other": now.devices["other"]}})
     other["spread"] = _most(error(case, unknown) for case in fresh)
     for name, own in tree["devices"].items():
-        found = [error(case, now) for case in fresh if case.system.device.name == name]
+        found = [error(case, now) for case in fresh if case.gpu.device.name == name]
         if name != "other":
             own["spread"] = _most(found) if len(found) >= FEW else other["spread"]
 
@@ -309,6 +320,15 @@ def _most(errors: Iterable[float]) -> float:
     """Return the share within which four of five lie, up or down."""
     found = sorted(errors)
     return math.exp(found[math.ceil(0.8 * len(found)) - 1]) - 1
+
+
+def attending_host(case: Case) -> str | None:
+    """Return the host that did the attention of decode steps; None if none did."""
+    system = case.system
+    if not isinstance(system, OffloadSystem):
+        return None
+    there = system.cache_on == "host" and system.software.attends_on_host
+    return system.host.name if there else None
 
 
 def is_power(point: Point) -> bool:

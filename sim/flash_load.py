@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Generator, Iterator
-from itertools import repeat
 from typing import Any
 
 import simpy
@@ -24,7 +23,7 @@ def closed_loop(flash: Flash, pages: int, depth: int, seed: int = 0) -> FlashRes
     """Read single random pages, `depth` of them always under way."""
     env = simpy.Environment()
     backend = FlashBackend(env, flash)
-    numbers = _random_pages(flash, pages, seed)
+    numbers = random_pages(flash, pages, seed)
 
     def reader() -> Generator[Any, Any, None]:
         for number in numbers:
@@ -43,7 +42,7 @@ def arrivals(flash: Flash, pages: int, pages_per_us: float, seed: int = 0) -> Fl
     draw = random.Random(seed + 1)
 
     def source() -> Generator[Any, Any, None]:
-        for number in _random_pages(flash, pages, seed):
+        for number in random_pages(flash, pages, seed):
             yield env.timeout(draw.expovariate(pages_per_us) * 1e-6)
             backend.read((number,))
 
@@ -56,10 +55,12 @@ def random_at_once(flash: Flash, pages: int, seed: int = 0) -> FlashResults:
     """Read random pages in one request: every die has work from the start."""
     env = simpy.Environment()
     backend = FlashBackend(env, flash)
-    env.run(backend.read(list(_random_pages(flash, pages, seed))))
+    env.run(backend.read(list(random_pages(flash, pages, seed))))
     return backend.results()
 
 
-def _random_pages(flash: Flash, pages: int, seed: int) -> Iterator[int]:
+def random_pages(flash: Flash, pages: int, seed: int) -> Iterator[int]:
+    """Yield the numbers of `pages` random pages."""
     draw = random.Random(seed)
-    return (draw.randrange(flash.geometry.pages) for _ in repeat(None, pages))
+    for _ in range(pages):
+        yield draw.randrange(flash.geometry.pages)

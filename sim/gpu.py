@@ -14,7 +14,7 @@ from sim.devices import Device, load_device
 from sim.gpu_constants import Constants, DeviceConstants, SoftwareConstants, constants
 from sim.gpu_kernels import Kernel, KernelMaker
 from sim.gpu_rates import Bits, Rates, rates
-from sim.operators import forward
+from sim.operators import mean_bits
 from sim.software import Software, load_software
 from sim.system import Footprint, Span, System
 from sim.workload import Pass, Workload, prefill_passes
@@ -94,9 +94,11 @@ class GpuSystem(System):
     @property
     def rates(self) -> Rates:
         """What one device reaches."""
-        return rates(
-            self.device, self.own, self.software, self.program, self.fitted.common, self.bits
-        )
+        return self._rates(self.bits)
+
+    def _rates(self, bits: Bits) -> Rates:
+        own, program, common = self.own, self.program, self.fitted.common
+        return rates(self.device, own, self.software, program, common, bits)
 
     @property
     def chunk(self) -> int | None:
@@ -137,6 +139,12 @@ class GpuSystem(System):
         return self.device.memory.bytes_per_s * self.devices
 
     @property
+    def link_bytes_per_s(self) -> float | None:
+        """What one device can send: the share of its link's peak that sums over devices reach."""
+        rate = self.rates.link
+        return rate or None
+
+    @property
     def label(self) -> str:
         """The system and its number formats as a chart shows them."""
         formats = {16: "FP16", 8: "8 bit" if self.activation_bits > 8 else "FP8/INT8"}
@@ -157,16 +165,20 @@ class GpuSystem(System):
     def check(self, workload: Workload) -> None:
         """Accept any workload."""
 
+    def cannot(self, model: ModelShape, job: Pass) -> str | None:
+        """Return None: kernels can be written for any operator."""
+
     def footprint(self, model: ModelShape, workload: Workload) -> Footprint:
         """Return what the workload takes of the devices' memory."""
         bits = self.bits
-        head = model.vocabulary * model.hidden
+        work = self.work(model, Pass(1, 1, max(workload.longest, 1)))
+        matrices = [one for one in work.layer if not one.cached]
         weights = (
-            model.layers * model.layer_weights * bits.weights
-            + head * bits.head
+            model.layers * model.layer_weights * mean_bits(matrices, bits.weights)
+            + sum(one.elements for one in work.tail) * mean_bits(work.tail, bits.head)
             + model.embedding_weights * 16
-        ) / 8
-        cache = workload.batch * workload.longest * model.cached_elements * bits.cache / 8
+        ) / 8 + self.added_bytes(model, workload)
+        cache = workload.batch * self.cached(model, workload.longest, bits.cache).bytes
         tokens = workload.batch * min(max(workload.prefill, 1), self.software.chunk or 8192)
         width = max((2 if model.gated else 1) * model.feed_forward, model.hidden * 3)
         working = min(tokens, 65536) * width * 2 + workload.batch * model.vocabulary * 4
@@ -237,8 +249,11 @@ class GpuSystem(System):
     def kernels(self, model: ModelShape, job: Pass) -> tuple[list[Kernel], list[Kernel]]:
         """Return the kernels of one layer, and those after the last layer, on one device."""
         shares = self.devices if self.software.split == "tensor" else 1
-        maker = KernelMaker(model, self.software, self.rates, self.bits, shares)
-        work = forward(model, job)
+        rate, packed = self.rates, self.rates
+        if self.techniques:
+            packed = self._rates(self.bits._replace(weights=1, head=1))
+        maker = KernelMaker(model, self.software, rate, self.bits, shares, packed)
+        work = self.work(model, job)
         return maker.layer(work, job), [maker.head(work)]
 
     def _overhead(self, job: Pass) -> float:

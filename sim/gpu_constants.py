@@ -84,13 +84,23 @@ class OffloadConstants(Record):
         weights_link, cache_link: share of the PCIe slot's bandwidth that weights and KV cache reach
             from the host's memory, the host's own copies included.
         drive: share of a drive's sequential reads that weights reach.
-        attention_gb_per_s: 1e9 bytes of cache per second that the host's attention works through.
         points: published points that these were fitted on.
     """
 
     weights_link: float = Field(gt=0, le=1)
     cache_link: float = Field(gt=0, le=1)
     drive: float = Field(gt=0, le=1)
+    points: NonNegativeInt = 0
+
+
+class HostConstants(Record):
+    """What a host does beside its GPU.
+
+    Attributes:
+        attention_gb_per_s: 1e9 bytes of cache per second that its attention works through.
+        points: published points that this was fitted on.
+    """
+
     attention_gb_per_s: PositiveFloat
     points: NonNegativeInt = 0
 
@@ -115,18 +125,23 @@ class Constants(Record):
     """All fitted constants.
 
     Attributes:
-        devices, software, offload: by name of a GPU or a program; the GPU "other" is for those that
-            no point tells of.
+        devices, software, offload, hosts: by name of a GPU, a program or a host; the GPU and the
+            host "other" are for those that no point tells of.
     """
 
     common: CommonConstants
     devices: dict[str, DeviceConstants]
     software: dict[str, SoftwareConstants]
     offload: dict[str, OffloadConstants] = Field(default_factory=dict)
+    hosts: dict[str, HostConstants] = Field(default_factory=dict)
 
     def device(self, name: str) -> DeviceConstants:
         """Return a GPU's constants, or those of "other"."""
         return self.devices.get(name, self.devices["other"])
+
+    def host(self, name: str) -> HostConstants:
+        """Return a host's constants, or those of "other"."""
+        return self.hosts.get(name, self.hosts["other"])
 
 
 def read_constants(path: Path = FITTED) -> Constants:

@@ -6,12 +6,22 @@ from typing import NamedTuple
 
 from golden.model_shapes import ModelShape
 from sim.gpu_rates import Bits, Rates, bent
-from sim.operators import ATTENTION, FEED_FORWARD, HEAD, PROJECTIONS, Forward, Operator
+from sim.operators import (
+    ATTENTION,
+    FEED_FORWARD,
+    HEAD,
+    PROJECTIONS,
+    Forward,
+    Operator,
+    mean_bits,
+)
 from sim.software import Software
 from sim.workload import Pass
 
 ELEMENTWISE = "norms and elementwise"
 REDUCE = "sums over devices"
+NATIVE = (2, 4)
+"""The N:M pattern of sparse tensor cores (NVIDIA Ampere architecture whitepaper)."""
 WIDTH = 2
 """Bytes of an element between operators, in FP16."""
 
@@ -44,6 +54,7 @@ class KernelMaker:
 
     Attributes:
         software, rate, bits: the program, what the device reaches under it, and number formats.
+        packed: what it reaches with weights of fewer bits than the numbers they meet.
     """
 
     model: ModelShape
@@ -51,16 +62,18 @@ class KernelMaker:
     rate: Rates
     bits: Bits
     shares: int
+    packed: Rates
 
     def layer(self, work: Forward, job: Pass) -> list[Kernel]:
         """Return the kernels of one layer, in the order of use."""
         maker, first = self._unpacked(work, job)
-        q, k, v, scores, values, output, *ups, down = work.layer
+        q, k, v, output = (one for one in work.layer if one.part == PROJECTIONS)
+        *ups, down = (one for one in work.layer if one.part == FEED_FORWARD)
         sums = [self._sum(job)] if self.shares > 1 else []
         return [
             *first,
             maker.product("qkv", PROJECTIONS, (q, k, v)),
-            self._attention(job, scores, values),
+            self._attention(job, [one for one in work.layer if one.part == ATTENTION]),
             maker.product("output", PROJECTIONS, (output,)),
             *([] if self.model.parallel else sums),
             maker.product("gate and up" if len(ups) > 1 else "up", FEED_FORWARD, ups),
@@ -75,30 +88,45 @@ class KernelMaker:
         They are unpacked to FP16 in memory, where the program does so for that many tokens.
         """
         software, rate, bits = self.software, self.rate, self.bits
-        if bits.weights >= bits.activations or not 0 < software.unpacks_above < job.tokens:
+        operators = [operator for operator in work.layer if not operator.cached]
+        stored = mean_bits(operators, bits.weights)
+        if stored >= bits.activations or not 0 < software.unpacks_above < job.tokens:
             return self, []
-        weights = sum(operator.elements for operator in work.layer if not operator.cached)
-        moved = weights / self.shares * (bits.weights / 8 + WIDTH)
+        weights = sum(operator.elements for operator in operators)
+        moved = weights / self.shares * (stored / 8 + WIDTH)
         seconds = moved / rate.plain
         rate = rate._replace(matmul=rate.head_matmul, weights=rate.plain, unpack=0.0)
-        plain = KernelMaker(
-            self.model, software, rate, bits._replace(weights=8 * WIDTH), self.shares
+        plain = UnpackedKernelMaker(
+            self.model, software, rate, bits._replace(weights=8 * WIDTH), self.shares, rate
         )
         return plain, [Kernel("unpack", FEED_FORWARD, seconds, seconds, 0.0, moved, 0.0)]
 
     def product(self, name: str, part: str, operators: Sequence[Operator]) -> Kernel:
         """Return the product of the same vectors with one or several matrices."""
-        rate, tokens = self.rate, operators[0].vectors
+        stored, tokens = self.stored(operators), operators[0].vectors
+        rate = self.rate if stored == self.bits.weights else self._rate(operators, stored)
         rows, inputs = self._part(operators)
         weights = rows * inputs
         moved = tokens * (rows + inputs) * self.bits.activations / 8
         lots = -(-tokens // self.software.vectors) if self.software.vectors else 1
-        read = weights * self.bits.weights / 8 * lots
+        read = weights * stored / 8 * lots
         memory = read / rate.weights + moved / rate.plain
         ops = 2 * weights * tokens
         compute = ops / rate.matmul
         busy = bent((memory, compute, weights * rate.unpack), rate.knee)
         return Kernel(name, part, busy + rate.kernel, memory, compute, read + moved, ops)
+
+    def stored(self, operators: Sequence[Operator]) -> float:
+        """Return the mean bits of a weight in memory."""
+        return mean_bits(operators, self.bits.weights)
+
+    def _rate(self, operators: Sequence[Operator], stored: float) -> Rates:
+        """Return the rates for weights that a technique stores in another format.
+
+        Tensor cores take 2:4 weights as they are stored; all others are unpacked.
+        """
+        native = all(one.pattern == NATIVE and one.bits is None for one in operators)
+        return self.rate if native or stored >= self.bits.activations else self.packed
 
     def _part(self, operators: Sequence[Operator]) -> tuple[float, float]:
         """Return the rows, of all together, and the inputs that one device has.
@@ -115,32 +143,36 @@ class KernelMaker:
         return sum(rows), operators[0].inputs
 
     def head(self, work: Forward) -> Kernel:
-        """Return the product that gives the logits of the last token of each sequence."""
-        (operator,), rate, bits = work.tail, self.rate, self.bits
-        sequences = operator.vectors
-        weights = operator.elements / self.shares
-        read = weights * bits.head / 8
-        moved = sequences * (operator.rows / self.shares + operator.inputs) * WIDTH
+        """Return the products after the last layer: the logits, and what a technique adds."""
+        bits, stored = self.bits, mean_bits(work.tail, self.bits.head)
+        rate = self.rate if stored == bits.head else self._rate(work.tail, stored)
+        weights = sum(one.elements for one in work.tail) / self.shares
+        read = weights * stored / 8
+        ends = (one.vectors * (one.rows / self.shares + one.inputs) for one in work.tail)
+        moved = sum(ends) * WIDTH
         memory = read / rate.head + moved / rate.plain
-        ops = 2 * weights * sequences
+        ops = 2 * sum(one.products for one in work.tail) / self.shares
         compute = ops / rate.head_matmul
-        unpack = weights * rate.unpack if bits.head < bits.activations else 0.0
-        busy = bent((memory, compute, unpack), rate.knee)
-        return Kernel("head", HEAD, busy + rate.kernel, memory, compute, read + moved, ops)
+        unpack = weights * rate.unpack if stored < bits.activations else 0.0
+        count = len(work.tail)
+        seconds = bent((memory, compute, unpack), rate.knee) + count * rate.kernel
+        return Kernel("head", HEAD, seconds, memory, compute, read + moved, ops, launches=count)
 
-    def _attention(self, job: Pass, scores: Operator, values: Operator) -> Kernel:
+    def _attention(self, job: Pass, operators: Sequence[Operator]) -> Kernel:
+        """Return attention; each operator that a technique adds is one more launch."""
         model, rate = self.model, self.rate
         heads = model.heads / self.shares
         held = max(1 / self.shares, 1 / model.kv_heads)
-        cached = (scores.elements + values.elements) * held * self.bits.cache / 8
+        cached = sum(one.stored_bits(self.bits.cache) for one in operators) * held / 8
         written = job.batch * heads * job.new * job.context * WIDTH * self.software.score_passes
         in_and_out = 2 * job.batch * job.new * heads * model.head_size * WIDTH
         memory = cached / rate.cache + (written + in_and_out) / rate.plain
-        ops = 2 * (scores.products + values.products) / self.shares
+        ops = 2 * sum(one.needed for one in operators) / self.shares
         compute = ops / rate.attention
         moved = cached + written + in_and_out
-        busy = bent((memory, compute), rate.knee)
-        return Kernel("attention", ATTENTION, busy + rate.kernel, memory, compute, moved, ops)
+        count = len(operators) - 1
+        seconds = bent((memory, compute), rate.knee) + count * rate.kernel
+        return Kernel("attention", ATTENTION, seconds, memory, compute, moved, ops, launches=count)
 
     def _elementwise(
         self, job: Pass, attention: Sequence[Operator], feed_forward: Sequence[Operator]
@@ -160,3 +192,11 @@ class KernelMaker:
         sent = 2 * (self.shares - 1) / self.shares * job.tokens * self.model.hidden * WIDTH
         link = sent / self.rate.link
         return Kernel("sum", REDUCE, link + self.rate.reduce, 0.0, 0.0, 0.0, 0.0, link, sent)
+
+
+class UnpackedKernelMaker(KernelMaker):
+    """Makes kernels whose weights lie unpacked in memory, all of them, zeros included."""
+
+    def stored(self, operators: Sequence[Operator]) -> float:
+        """Return the mean bits of a weight in memory."""
+        return self.bits.weights

@@ -2,7 +2,6 @@
 
 from math import ceil, isclose
 
-import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from golden.spec.errors import ConfigError
@@ -22,7 +21,7 @@ class WeightFormat(Record):
             empty when every weight is kept.
     """
 
-    bits: int = Field(ge=2, le=16)
+    bits: float = Field(ge=2, le=16)
     group_size: PositiveInt | None = None
     scale_bits: PositiveInt = 16
     keep: dict[int, NonNegativeFloat] = Field(default_factory=dict)
@@ -42,7 +41,12 @@ class WeightFormat(Record):
     @property
     def number(self) -> str:
         """The number format as a person reads it."""
-        return "FP16" if self.bits == 16 else f"INT{self.bits}"
+        return "FP16" if self.bits == 16 else f"INT{self.bits:g}"
+
+    @property
+    def element_bits(self) -> float:
+        """Bits of one weight with its share of a scale."""
+        return self.bits + (self.scale_bits / self.group_size if self.group_size else 0)
 
     def block_bytes(self, operator: Operator, chain: SparseChainConfig) -> int:
         """Return the bytes of matrices that are stored in the blocks that `chain` takes.
@@ -52,7 +56,7 @@ class WeightFormat(Record):
         """
         m = chain.m
         blocks = operator.matrices * ceil(operator.rows / m) * ceil(operator.inputs / m)
-        bits = self._scale_bits(operator)
+        bits: float = self._scale_bits(operator)
         for n, count in deal(self.mix(m), blocks).items():
             index_bits = chain.index_bits if n < m else 0
             bits += count * (8 + m * n * (self.bits + index_bits))
@@ -92,9 +96,3 @@ def deal(mix: dict[int, float], blocks: int) -> dict[int, int]:
     for n in by_remainder[: blocks - sum(counts.values())]:
         counts[n] += 1
     return counts
-
-
-def spread(counts: dict[int, int]) -> np.ndarray:
-    """Return N of every block, int [blocks], each N spread evenly over the whole sequence."""
-    places = sorted(((i + 0.5) / count, n) for n, count in counts.items() for i in range(count))
-    return np.array([n for _, n in places])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sim.cases import Case, NotModelledError
 from sim.cost import Cost
+from sim.fpga import FpgaSystem
 from sim.workload import Pass, Workload
 
 
@@ -29,6 +30,8 @@ def _workload(case: Case) -> Workload:
 
 def _first(case: Case) -> float:
     """The seconds up to the first token."""
+    if isinstance(case.system, FpgaSystem):
+        return case.system.prefill(case.model, _workload(case)).seconds
     return case.system.prefill_seconds(case.model, _workload(case))
 
 
@@ -129,7 +132,7 @@ def _cost(case: Case) -> Cost:
 def _joules(case: Case) -> float:
     joules = case.system.joules(_cost(case))
     if joules is None:
-        raise NotModelledError(f"the data sheet of {case.system.device.name} gives no power limit")
+        raise NotModelledError(f"the data sheet of {case.hardware} gives no power limit")
     return joules
 
 
@@ -147,7 +150,7 @@ def _joules_per_response(case: Case) -> float:
 
 def _weight_rate(case: Case) -> float:
     """The rate that gpt-fast reports: bytes of the weights on a device, once for each token."""
-    model, bits = case.model, case.system.bits
+    model, bits = case.model, case.gpu.bits
     head = model.vocabulary * model.hidden
     held = model.layers * model.layer_weights * bits.weights + head * bits.head
     return held / 8 / case.point.devices * _decode_tps(case) / 1e9
@@ -156,6 +159,10 @@ def _weight_rate(case: Case) -> float:
 def _bandwidth(case: Case) -> float:
     workload = _workload(case)
     step = case.system.step(case.model, Pass(workload.batch, 1, workload.prefill))
+    if isinstance(case.system, FpgaSystem):
+        # FlightLLM's authors mean the rate of loads.
+        rate = step.streaming["bytes"] / step.streaming["seconds"]
+        return 100 * rate / case.system.bytes_per_s
     return 100 * step.moved["memory"] / step.seconds / case.system.bytes_per_s
 
 

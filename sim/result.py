@@ -4,6 +4,19 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Quality:
+    """What a technique was measured to lose.
+
+    Attributes:
+        technique: with its options; lost: what and how much; source: who measured it, on what.
+    """
+
+    technique: str
+    lost: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Result:
     """One workload on one system; what is not modelled for the system is None.
 
@@ -11,9 +24,9 @@ class Result:
         system, model: their names; label: the system and its formats as a chart shows them.
         context: tokens of each prompt; batch: sequences; decode: tokens that each is given.
         ttft_ms: from the request to the first token. ttft_breakdown: the same by operator class.
-        tpot_ms: mean time of a decode step, which gives every sequence a token. breakdown: the same
-            by operator class, in the order of use; operators: by operator; units: milliseconds of
-            a step for which each unit works, which overlap.
+        tpot_ms: mean time from one token of a sequence to the next: a decode step's, or its share
+            where a step gives several. breakdown: the same by operator class, in the order of use;
+            operators: by operator; units: milliseconds for which each unit works, which overlap.
         decode_tokens_per_s: of all sequences, while they are written.
         e2e_tokens_per_s: of all sequences, prompts read first.
         joules_per_token, usd_per_mtoken: for a written token, prompts included where their time is
@@ -24,12 +37,15 @@ class Result:
             sequences of a step; bytes_by_level: the same for each level.
         bandwidth_used: bytes of a step / its time / peak bandwidth, 0 to 1.
         bandwidth_streaming: the same while memory is what limits.
-        cycles_per_token: of the busiest compute unit in a step, by its timing contract; 0 where
-            there is none.
+        cycles_per_token: cycles of one step, on an FPGA; 0 where there is no clock.
         bottleneck: the resource that shortens a step (or the prefill, if there is no step) most.
         why: for each resource, the share by which ttft and tpot fall when it is 10 % faster.
         spread: share within which four of five measured times lie around such estimates.
         published_tokens_per_s: a measured decode rate to set beside, with published_source.
+        techniques: those that are applied, with their options, in order; quality: what each was
+            measured to lose; None where nothing was measured with these options.
+        tokens_per_pass: that a decode pass gives a sequence, on average.
+        metrics: further figures that a technique adds, with their units in their names.
         assumptions: what the result takes for granted, one sentence each.
         wall_s: how long the simulation took.
     """
@@ -63,5 +79,9 @@ class Result:
     spread: float | None = None
     published_tokens_per_s: float | None = None
     published_source: str = ""
+    techniques: tuple[str, ...] = ()
+    quality: tuple[Quality | None, ...] = ()
+    tokens_per_pass: float = 1.0
+    metrics: dict[str, float] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     wall_s: float = 0.0

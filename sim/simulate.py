@@ -9,6 +9,7 @@ from sim.cost import Cost
 from sim.economics import usd_per_mtoken
 from sim.result import Result
 from sim.system import Footprint, System
+from sim.treat import described
 from sim.workload import Workload
 
 FASTER = 1.1
@@ -26,8 +27,12 @@ def simulate(system: System, model: ModelShape, workload: Workload) -> Result:
     prefill, steps = costs(system, model, workload)
     why = _why(system, model, workload, prefill, steps)
     result = _result(system, model, workload, prefill, steps)
+    metrics: dict[str, float] = {}
+    for technique in system.techniques:
+        metrics |= technique.metrics(system, model, workload, result)
     return replace(
         result,
+        metrics=metrics,
         why=why,
         bottleneck=max(why, key=lambda name: why[name]["tpot" if workload.decode else "ttft"]),
         wall_s=time.perf_counter() - begin,
@@ -60,7 +65,7 @@ def _too_large(system: System, model: ModelShape, workload: Workload, taken: Foo
 def costs(system: System, model: ModelShape, workload: Workload) -> tuple[Cost | None, Cost]:
     """Return what the prompts cost, where that is modelled, and what all decode steps do."""
     steps = system.steps(model, workload.batch, workload.prefill, workload.decode)
-    return system.prefill(model, workload), steps
+    return system.read(model, workload), steps
 
 
 def _why(
@@ -77,6 +82,10 @@ def _why(
             gains["tpot"] = 1 - then.seconds / steps.seconds
         found[resource] = gains
     return found
+
+
+def _assumed(system: System) -> tuple[str, ...]:
+    return tuple(sentence for one in system.techniques for sentence in one.assumptions())
 
 
 def _result(
@@ -128,5 +137,8 @@ def _result(
         spread=system.spread(),
         published_tokens_per_s=published.tokens_per_s if published else None,
         published_source=published.source if published else "",
-        assumptions=system.assumptions,
+        techniques=tuple(described(one) for one in system.techniques),
+        quality=tuple(one.quality() for one in system.techniques),
+        tokens_per_pass=system.emission.tokens,
+        assumptions=(*system.assumptions, *_assumed(system)),
     )

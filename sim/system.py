@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from golden.model_shapes import ModelShape
 from golden.spec.records import Record
 from sim.cost import Cost, total
+from sim.operators import Forward, forward
 from sim.stepping import stretches
+from sim.technique import Cache, Emission, Technique
 from sim.workload import Pass, Workload
 
 
@@ -68,11 +70,13 @@ class System(Record, ABC):
     Attributes:
         name: its file's name; title: as a chart shows it.
         published: measured figures to set beside estimates.
+        techniques: what changes the work, in order; see `sim/treat.py`.
     """
 
     name: str
     title: str
     published: tuple[Published, ...] = ()
+    techniques: tuple[Technique, ...] = Field(default=(), exclude=True, repr=False)
 
     @property
     def chunk(self) -> int | None:
@@ -92,6 +96,11 @@ class System(Record, ABC):
     @abstractmethod
     def bytes_per_s(self) -> float:
         """Peak bytes per second of the memory that holds the weights, all devices together."""
+
+    @property
+    def link_bytes_per_s(self) -> float | None:
+        """What it can send to another such machine; None where this is not known."""
+        return None
 
     @property
     @abstractmethod
@@ -127,24 +136,85 @@ class System(Record, ABC):
         """Return the time of one decode step."""
         return self.step(model, job).seconds
 
+    # What techniques change
+
+    def cannot(self, model: ModelShape, job: Pass) -> str | None:
+        """Return why it cannot do such a pass with its techniques; None if it can.
+
+        A system whose `step` asks `work` for the operators says here which of them it has no way
+        to do. The others have no techniques.
+        """
+        return "its model takes no techniques yet"
+
+    def work(self, model: ModelShape, job: Pass) -> Forward:
+        """Return the operators of a pass as the techniques leave them."""
+        work = forward(model, job)
+        for technique in self.techniques:
+            work = technique.forward(work, model, job)
+        return work
+
+    def cached(self, model: ModelShape, context: int, bits: float) -> Cache:
+        """Return what a sequence keeps, where an element has `bits` by default."""
+        cache = Cache(context * model.cached_elements, bits)
+        for technique in self.techniques:
+            cache = technique.cache(cache, model, context)
+        return cache
+
+    def added_bytes(self, model: ModelShape, workload: Workload) -> float:
+        """Return the bytes that techniques hold beside weights and cache, draft model included."""
+        return sum(technique.added_bytes(model, workload) for technique in self.techniques)
+
+    @property
+    def emission(self) -> Emission:
+        """How many tokens a decode pass gives."""
+        found = (technique.emission() for technique in self.techniques)
+        return next(filter(None, found), Emission(1.0, 1))
+
+    # Many steps
+
+    def turn(self, model: ModelShape, batch: int, context: int) -> Cost:
+        """Return the cost of a decode pass after `context` tokens, and of guessing for it."""
+        guessed = self.emission
+        cost = self.step(model, Pass(batch, guessed.verified, context + guessed.verified - 1))
+        if guessed.draft is None:
+            return cost
+        alone = self.model_copy(update={"techniques": ()})
+        draft = alone.step(guessed.draft, Pass(batch, 1, context))
+        return total([(1, cost), (guessed.guesses, draft.renamed("draft model"))])
+
+    def turn_seconds(self, model: ModelShape, batch: int, context: int) -> float:
+        """Return the time of the same."""
+        if self.emission.verified == 1:
+            return self.seconds(model, Pass(batch, 1, context))
+        return self.turn(model, batch, context).seconds
+
+    def read(self, model: ModelShape, workload: Workload) -> Cost | None:
+        """Return the cost of reading the prompts, by the draft model too."""
+        cost, draft = self.prefill(model, workload), self.emission.draft
+        if cost is None or draft is None:
+            return cost
+        alone = self.model_copy(update={"techniques": ()})
+        also = alone.prefill(draft, workload)
+        return also and cost + also.renamed("draft model")
+
     def steps(self, model: ModelShape, batch: int, first: int, count: int) -> Cost:
-        """Return the cost of `count` decode steps, the first at a context of `first` tokens."""
-        chosen = self._stretches(model, batch, first, count)
+        """Return the cost of `count` tokens of each sequence, the first after `first` tokens."""
+        chosen, each = self._stretches(model, batch, first, count), self.emission.tokens
         return total(
-            (times, self.step(model, Pass(batch, 1, context))) for context, times in chosen.items()
+            (times / each, self.turn(model, batch, context)) for context, times in chosen.items()
         )
 
     def _stretches(self, model: ModelShape, batch: int, first: int, count: int) -> dict[int, float]:
         def seconds(context: int) -> float:
-            return self.seconds(model, Pass(batch, 1, context))
+            return self.turn_seconds(model, batch, context)
 
         return stretches(seconds, first, first + count - 1)
 
     def steps_seconds(self, model: ModelShape, batch: int, first: int, count: int) -> float:
-        """Return the time of `count` decode steps."""
-        chosen = self._stretches(model, batch, first, count)
+        """Return the time of the same."""
+        chosen, each = self._stretches(model, batch, first, count), self.emission.tokens
         return sum(
-            times * self.seconds(model, Pass(batch, 1, context))
+            times / each * self.turn_seconds(model, batch, context)
             for context, times in chosen.items()
         )
 

@@ -12,6 +12,7 @@ from sim.gpu_constants import (
     CommonConstants,
     Constants,
     DeviceConstants,
+    HostConstants,
     OffloadConstants,
     SoftwareConstants,
     constants,
@@ -87,8 +88,8 @@ def _compare(point: Point) -> Compared:
         return Compared(
             point,
             predict(case),
-            predict(case.with_constants(ideal())),
-            fitted,
+            predict(case.with_constants(ideal())) if case.has_constants else None,
+            fitted and case.has_constants,
             _assumed(case),
         )
     except NotModelledError as reason:
@@ -104,8 +105,8 @@ def _packaged() -> dict[str, float]:
 def _assumed(case: Case) -> str:
     """Return what the source does not say and had to be assumed."""
     point, found = case.point, []
-    if point.hardware.lower() != case.system.device.name:
-        found.append(f"the hardware is {case.system.device.name}")
+    if case.has_constants and point.hardware.lower() != case.hardware:
+        found.append(f"the hardware is {case.hardware}")
     system = case.system
     on_host = isinstance(system, OffloadSystem) and system.cache_on == "host"
     if on_host and ", KV on gpu" in point.source:
@@ -134,12 +135,13 @@ def ideal() -> Constants:
     chat = constants().common.chat_prompt
     common = CommonConstants(knee=64, fast_link=1, pcie_link=1, chat_prompt=chat)
     software = dict.fromkeys(software_names(), program)
-    way = OffloadConstants(weights_link=1, cache_link=1, drive=1, attention_gb_per_s=1e5)
+    way = OffloadConstants(weights_link=1, cache_link=1, drive=1)
     return Constants(
         common=common,
         devices={"other": device},
         software=software,
         offload=dict.fromkeys(constants().offload, way),
+        hosts={"other": HostConstants(attention_gb_per_s=1e5)},
     )
 
 

@@ -56,12 +56,14 @@ class Pass:
         context: cached positions that the last of them sees. So a prefill of L tokens has new = L
             and context = L, and a decode step after L tokens new = 1 and context = L.
         extra: tokens beside them, of other requests' prompts, that share the pass's weights.
+        prompt: whether it reads a prompt; else it decodes, or verifies what was guessed.
     """
 
     batch: int
     new: int
     context: int
     extra: float = 0
+    prompt: bool = False
 
     @property
     def tokens(self) -> float:
@@ -81,4 +83,4 @@ def prefill_passes(workload: Workload, chunk: int | None = None) -> Iterator[Pas
     size = chunk or workload.prefill
     for done in range(0, workload.prefill, max(size, 1)):
         new = min(size, workload.prefill - done)
-        yield Pass(workload.batch, new, done + new)
+        yield Pass(workload.batch, new, done + new, prompt=True)

@@ -50,6 +50,8 @@ class CoreConfig:
             65536. Addresses are modulo it.
         activation_depth: words of the activation memory, of m INT8 elements in each of two lanes:
             the same.
+        input_depth: inputs that the engine's activation buffers hold, a multiple of m: a matrix has
+            as many at most.
         buffer_words: words in the queue behind each channel: so much is fetched ahead.
         replay_words: words that each chain keeps of a product for its further tokens: a power of
             two from 16 to 65536. An MM of more than one token has at most so many.
@@ -68,6 +70,7 @@ class CoreConfig:
     strips: int = 16
     vector_depth: int = 4096
     activation_depth: int = 512
+    input_depth: int = 2048
     buffer_words: int = 512
     replay_words: int = 1024
     burst_beats: int = 16
@@ -100,6 +103,7 @@ class CoreConfig:
             chains=self.chains,
             m=self.m,
             strips=self.strips,
+            activation_depth=self.input_depth,
             word_bits=self.word_bits,
             scale_bits=SCALE_BITS,
             scale_shift=SCALE_SHIFT + self.zero_fraction_bits,

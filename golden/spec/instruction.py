@@ -66,7 +66,9 @@ class Instruction:
         return FORMATS[self.unit]
 
     def __getitem__(self, name: str) -> int:
-        return self.values[self.format.fields.index(self.format.field(name))]
+        if name not in self.format.numbers:
+            self.format.field(name)  # says what there is
+        return self.values[self.format.numbers[name]]
 
     @property
     def waits(self) -> tuple[Unit, ...]:

@@ -58,7 +58,7 @@ class Unit(IntEnum):
     @property
     def others(self) -> tuple["Unit", ...]:
         """The units that a mask of this one names, from bit 0 on."""
-        return tuple(unit for unit in Unit if unit is not self)
+        return _OTHERS[self]
 
 
 PRODUCTS = (Unit.MM, Unit.MV)
@@ -90,6 +90,9 @@ class Weights(IntEnum):
 
     PACKED = 0
     RAW = 1
+
+
+_OTHERS = {unit: tuple(other for other in Unit if other is not unit) for unit in Unit}
 
 
 class SystemOperation(IntEnum):
@@ -194,15 +197,19 @@ class Format:
         """Bits behind the last field."""
         return self.pieces[-1].shift
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each field, by name."""
+        return {field.name: number for number, field in enumerate(self.fields)}
+
     def field(self, name: str) -> Field:
         """Return the field of that name.
 
         Raises:
             ConfigError: there is none.
         """
-        for field in self.fields:
-            if field.name == name:
-                return field
+        if name in self.numbers:
+            return self.fields[self.numbers[name]]
         known = ", ".join(field.name for field in self.fields)
         raise ConfigError(f"{self.unit.name} has no field {name!r}; its fields are {known}")
 

@@ -26,7 +26,7 @@ class MatrixEngineConfig:
         m, chain_length, group_length, products_per_dsp, strips: as in `SparseChainConfig`; a chain
             has at least 8 multipliers here.
         activation_depth: inputs in each half of a chain's activation buffer, a multiple of m from
-            2 m to 8192.
+            2 m to 16384.
         word_bits: width of a word of packed weights; a multiple of eight times the chain's lanes.
         weight_depth: words in a chain's weight buffer, 2 to 1024.
         index_depth: beats in a chain's index buffer, from `chain_length` (a pass) to 1024.
@@ -67,7 +67,7 @@ class MatrixEngineConfig:
             # A row's sum must have left the group scale before the same row comes again.
             raise ConfigError(f"chain_length is {chain.chain_length!r}; the engine needs 8 or more")
         _check_range("chains", self.chains, 1, 64)
-        _check_range("activation_depth", self.activation_depth, 2 * self.m, 8192)
+        _check_range("activation_depth", self.activation_depth, 2 * self.m, 16384)
         if self.activation_depth % self.m:
             raise ConfigError(
                 f"activation_depth is {self.activation_depth!r}; a multiple of {self.m} is needed"

@@ -259,7 +259,7 @@ def test_sums_of_all_positions_do_not_saturate(integer):
         ),
         (
             {"sparsity": "8:16", "kept": 0.5},
-            "carried, sparsity and kept exclude each other; give one of them",
+            "carried, plan, sparsity and kept exclude each other; give one of them",
         ),
         ({"bits": 7}, "bits is 7; allowed are 2, 3, 4, 5, 6, 8"),
         ({"group_size": 100}, "group_size is 100; a multiple of 16 is needed, up to 448"),

@@ -53,6 +53,11 @@ CASES = {
         },
     ),
     "sparse": (LARGE, 4, {"layers": 1, "bits": 4, "kept": 2, "hidden": 36, "feed_forward": 90}),
+    "many inputs": (
+        replace(CORE, m=16, chains=2, input_depth=2304),
+        1,
+        {"layers": 1, "feed_forward": 2200, "group_size": 128},
+    ),
     "no fractions": (
         replace(CORE, zero_fraction_bits=0),
         1,
@@ -76,6 +81,7 @@ COUNTS = {
     "one chain": 11,
     "zero points": 12,
     "sparse": 10,
+    "many inputs": 2,
     "no fractions": 3,
     "many chains": 9,
 }
@@ -362,7 +368,7 @@ def test_the_logits_come_in_parts():
             {"feed_forward": 2056, "layers": 1},
             {},
             41,
-            "a matrix has 2056 inputs; the activation buffers hold 2048",
+            "a matrix has 2056 inputs; input_depth is 2048: make it larger",
         ),
     ],
 )

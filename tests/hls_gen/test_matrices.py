@@ -11,7 +11,7 @@ from golden.integer_linear import IntegerLinear
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
 from golden.spec.isa import FORMATS, Unit
-from hls_gen.matrices import pack, place, rows_of, stack
+from hls_gen.matrices import pack, place, place_parts, rows_of, stack
 from hw.weight_stream_reader import read_weight_stream
 
 CORE = CoreConfig(chains=3, m=8, strips=4)
@@ -96,6 +96,25 @@ def test_weights_that_are_0_are_left_out_where_that_is_faster(counts, bits, keep
 def test_a_sparse_matrix_takes_fewer_words():
     words = [place(stack([blocks([n] * 12)], CORE), CORE, 0)[0].words for n in (8, 4, 2)]
     assert words == sorted(words, reverse=True) and words[0] > 2 * words[2]
+
+
+def test_parts_of_a_sparse_matrix_fit_each():
+    """The first rows keep less than the others."""
+    one = layer(144, 96, 96)
+    kept = torch.arange(96) % 8 < torch.where(torch.arange(144) < 48, 1, 4)[:, None]
+    one = replace(one, values=torch.where(kept, one.values, 0).to(torch.int8))
+    most = 200
+    parts = list(place_parts(stack([one], CORE), CORE, 0, most))
+    assert len(parts) == 2 < len(one.values) // 48
+    assert all(words.shape[1] == product.words <= most for product, words in parts)
+    assert [product.first_strip for product, _ in parts] == [0, parts[0][0].rows // 8]
+    x = torch.arange(-48, 48)
+    given = np.concatenate([product_of(made, words, x) for made, words in parts])
+    assert given[:144].tolist() == one.outputs(x[None])[0].tolist()
+
+
+def product_of(made, words, x):
+    return product(CORE, made, words, x.numpy())[: made.rows]
 
 
 def test_zero_points_need_a_dense_matrix():

@@ -3,10 +3,10 @@ import re
 import pytest
 
 from golden.spec.errors import ConfigError
+from hw.board import Memory, board_names, load_board
 from sim import catalogue
 from sim.catalogue import load_system, system_names
 from sim.devices import device_names, load_device
-from sim.hardware import Memory, board_names, load_board
 
 
 def refuses(message):
@@ -46,7 +46,7 @@ def test_unknown_names():
     message = "there is no system 'flightllm-u28'; the nearest are flightllm-u280"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
         load_system("flightllm-u28")
-    with refuses("there is no board 'U280'; known are u280"):
+    with refuses("there is no board 'U280'; known are u280, vhk158"):
         load_board("U280")
     with pytest.raises(ConfigError, match=r"^there is no device '\.\./systems/flightllm-u280'"):
         load_device("../systems/flightllm-u280")
@@ -92,8 +92,8 @@ def test_own_files_that_cannot_be(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kind: tpu", "mine.yaml: kind is 'tpu'; allowed are fpga, gpu, offload"),
-        ("title: x", "mine.yaml: kind is None; allowed are fpga, gpu, offload"),
+        ("kind: tpu", "mine.yaml: kind is 'tpu'; allowed are csd, fpga, gpu, offload, recompute"),
+        ("title: x", "mine.yaml: kind is None; allowed are csd, fpga, gpu, offload, recompute"),
         ("- kind: gpu", "mine.yaml holds [{'kind': 'gpu'}]; a system is a mapping of named fields"),
         ("kind: gpu", "mine.yaml: title is missing"),
         (

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from golden.spec.errors import ConfigError
 from golden.spec.sparse_chain import SparseChainConfig
-from sim.memory_formats import CacheFormat, WeightFormat, deal, spread
+from sim.memory_formats import CacheFormat, WeightFormat, deal
 from sim.operators import ATTENTION, FEED_FORWARD, Operator
 
 CHAIN = SparseChainConfig()
@@ -56,16 +56,6 @@ def test_a_mix_is_dealt_to_the_block(mix, blocks):
     assert sum(counts.values()) == blocks
     for n, share in mix.items():
         assert abs(counts[n] - share * blocks) < 1 + 1e-9
-
-
-@given(mixes(), st.integers(1, 500))
-def test_spread_keeps_the_counts_and_spaces_them(mix, blocks):
-    counts = deal(mix, blocks)
-    order = list(spread(counts))
-    assert {n: order.count(n) for n in counts} == counts
-    for end in range(1, blocks + 1):
-        for n, count in counts.items():
-            assert abs(order[:end].count(n) - count * end / blocks) < len(counts)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_heads_that_share_keys_read_them_once_but_compute_each():
 
 def test_a_prompt_is_a_product_of_all_its_tokens_and_sees_what_came_before():
     model = load("llama-2-7b")
-    prompt = forward(model, Pass(2, 100, 100))
+    prompt = forward(model, Pass(2, 100, 100, prompt=True))
     assert prompt.layer[0].products == 200 * 4096 * 4096
     # Token i of 100 sees i positions: 1 + 2 + ... + 100 of 100 x 100.
     assert prompt.layer[3].products == 2 * 32 * 128 * sum(range(1, 101))
@@ -48,8 +48,8 @@ def test_a_prompt_is_a_product_of_all_its_tokens_and_sees_what_came_before():
 
 def test_chunks_of_a_prompt_do_the_work_of_the_whole():
     model = load("smollm2-135m")
-    whole = forward(model, Pass(1, 96, 96))
-    chunks = [forward(model, Pass(1, 32, end)) for end in (32, 64, 96)]
+    whole = forward(model, Pass(1, 96, 96, prompt=True))
+    chunks = [forward(model, Pass(1, 32, end, prompt=True)) for end in (32, 64, 96)]
     for place, operator in enumerate(whole.layer):
         parts = sum(chunk.layer[place].products for chunk in chunks)
         assert parts == operator.products
