@@ -115,6 +115,7 @@ def place(
     if inputs > engine.activation_depth:
         raise ConfigError(
             f"a matrix has {inputs} inputs; input_depth is {engine.activation_depth}: make it "
+            "larger"
         )
     packed = pack(matrix, engine.chain)
     check_matrix(packed, engine)

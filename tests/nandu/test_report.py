@@ -309,7 +309,7 @@ def test_estimates(result, page):
     assert (
         "All systems The host takes no time. GPU Only GPU assumes this. U280 Only U" in drawn.text
     )
-    assert "so they are upper bounds" in drawn.text
+    assert "the assumptions below say what is left out" in drawn.text
 
 
 def test_without_estimates_the_section_is_left_out(result, page):

@@ -50,7 +50,7 @@ def test_no_output_can_overflow(bits, fraction_bits):
         ({"m": 4}, "chain_length is 4; the engine needs 8 or more"),
         ({"group_length": 3}, "group_length is 3; allowed here are 2, 4 or 8"),
         # A buffer that is too small for what it must hold.
-        ({"activation_depth": 16}, "activation_depth is 16; allowed here are 32 to 8192"),
+        ({"activation_depth": 16}, "activation_depth is 16; allowed here are 32 to 16384"),
         ({"activation_depth": 40}, "activation_depth is 40; a multiple of 16 is needed"),
         (
             {"word_bits": 128},
