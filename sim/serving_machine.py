@@ -1,6 +1,7 @@
 """Machines that serve requests, in SimPy: what they do next, and how long it takes."""
 
 import heapq
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ class Log:
 Steps = Generator[simpy.Event, Any, None]
 
 
-class Machine:
+class Machine(ABC):
     """A machine with a queue.
 
     Attributes:
@@ -106,13 +107,13 @@ class Machine:
             self.admit()
             yield from self.work()
 
+    @abstractmethod
     def admit(self) -> None:
         """Take from the queue what there is room for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def work(self) -> Steps:
         """Do the next pass or passes, or wait for a request."""
-        raise NotImplementedError
 
     def spend(self, seconds: float) -> simpy.Event:
         """Return the event that `seconds` of work are done."""
