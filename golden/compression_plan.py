@@ -23,7 +23,7 @@ from golden.sparsity import check_kept, parse_sparsity
 from golden.spec.errors import ConfigError
 from golden.spec.expansion import WEIGHT_WIDTHS
 from golden.spec.files import write_text
-from golden.spec.records import Record
+from golden.spec.records import Record, read_fields
 from golden.spec.sparse_chain import SparseChainConfig
 
 MAX_GROUP = ENGINE.max_group_inputs // 16 * 16
@@ -214,14 +214,7 @@ def read_plan(path: Path) -> CompressionPlan:
     Raises:
         ConfigError: it cannot be read, or is no plan; the message begins with the file's name.
     """
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the plan {str(path)!r} ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path.name} holds {fields!r}; a plan is a mapping of named fields")
+    fields = read_fields(path, "plan")
     try:
         return CompressionPlan(**{str(name): value for name, value in fields.items()})
     except ConfigError as error:

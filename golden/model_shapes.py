@@ -134,7 +134,7 @@ def load_file(path: Path) -> ModelShape:
     Raises:
         ConfigError: there is no such file, or it is wrong.
     """
-    return records.make(ModelShape, path.stem, records.load_fields(path.parent, "model", path.stem))
+    return records.make(ModelShape, path.stem, records.read_fields(path, "model"))
 
 
 def _read(name: str) -> ModelShape:

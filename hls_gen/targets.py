@@ -17,7 +17,7 @@ from golden.spec.special_function_unit import WIDE_BITS
 from hls_gen.compiler import Compiled
 from hls_gen.plan import ModelPlan
 from hls_gen.shape_plan import WeightShape, check_architecture, shape_plan
-from hw.board import Board
+from hw.board import Board, Memory
 
 CLOCK_MHZ = 225.0
 """FlightLLM's on U280 (arXiv 2401.03868, table 3)."""
@@ -63,8 +63,7 @@ def chains_of(board: Board, config: CoreConfig) -> int:
 
     Rows of matrices are mostly such numbers of strips; others would leave chains without rows.
     """
-    memory = board.memories.get(MEMORY) or next(iter(board.memories.values()))
-    words_per_cycle = memory.bytes_per_s / (CLOCK_MHZ * 1e6 * config.word_bytes)
+    words_per_cycle = _large_memory(board).bytes_per_s / (CLOCK_MHZ * 1e6 * config.word_bytes)
     most = min(int(words_per_cycle / config.cores), CHANNELS)
     return 1 << max(most.bit_length() - 1, 0)
 
@@ -104,11 +103,10 @@ def check_board(board: Board, plan: ModelPlan) -> None:
         ConfigError: what is needed, and what there is.
     """
     memory, config = plan.memory, plan.memory.config
-    large = board.memories.get(MEMORY) or next(iter(board.memories.values()))
     on_chip = config.cores * chip_bytes(config)
     there = board.bram36 * _BRAM36_BYTES + board.urams * _URAM_BYTES
     for what, needed, limit in (
-        ("weights and cache", config.all_chains * memory.channel_bytes, large.bytes),
+        ("weights and cache", config.all_chains * memory.channel_bytes, _large_memory(board).bytes),
         ("memories on the chip", on_chip, there),
     ):
         if needed > limit:
@@ -116,6 +114,11 @@ def check_board(board: Board, plan: ModelPlan) -> None:
                 f"{memory.shape.name} needs {needed / 2**20:,.0f} MiB for {what}; {board.name} has "
                 f"{limit / 2**20:,.0f}: take fewer bits, positions or tokens of a chunk"
             )
+
+
+def _large_memory(board: Board) -> Memory:
+    """Return the memory that holds weights and cache."""
+    return board.memories.get(MEMORY) or next(iter(board.memories.values()))
 
 
 def chip_bytes(config: CoreConfig) -> int:

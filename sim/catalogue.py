@@ -4,11 +4,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from golden.spec.errors import ConfigError
 from golden.spec.names import nearest
-from golden.spec.records import load_fields, make, names
+from golden.spec.records import load_fields, make, names, read_fields
 from sim.csd import CsdSystem
 from sim.devices import Device, device_names, load_device
 from sim.fpga import FpgaSystem
@@ -108,14 +106,7 @@ def _part(name: str, fields: Any) -> System:
 
 def _own_file(path: Path) -> dict[str, Any]:
     """Return the fields of a user's file: a system, or only a GPU's data sheet."""
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {str(path)!r} ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path.name} holds {fields!r}; a system is a mapping of named fields")
+    fields = read_fields(path, "system")
     if "kind" in fields or not set(fields) & set(Device.model_fields):
         return fields
     device = make(Device, path.stem, fields)

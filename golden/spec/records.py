@@ -54,10 +54,20 @@ def load_fields(folder: Path, what: str, name: str) -> dict[str, Any]:
     """
     if name not in names(folder):
         raise ConfigError(f"there is no {what} {name!r}; known are {', '.join(names(folder))}")
-    path = folder / f"{name}.yaml"
+    return read_fields(folder / f"{name}.yaml", what)
+
+
+def read_fields(path: Path, what: str) -> dict[str, Any]:
+    """Return the fields in a YAML file, which describes a `what`.
+
+    Raises:
+        ConfigError: it cannot be read, or is not a YAML mapping.
+    """
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read the {what} {str(path)!r} ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(fields, dict):
         raise ConfigError(f"{path.name} holds {fields!r}; a {what} is a mapping of named fields")

@@ -102,7 +102,8 @@ def test_an_earlier_result_is_replaced_and_nothing_else(compiled, shape, tmp_pat
         (["llama-2-7b", "--target", "u281"], "there is no board 'u281'; known are u280"),
         (["llama-2-7b", "--set", "chain=3"], "there is no setting 'chain'; known are chains"),
         (["tinyllama-1.1b", "--chunk", "3"], "chunk is 3"),
-        (["none.yaml"], "there is no model 'none'"),
+        (["none.yaml"], "cannot read the model 'none.yaml' (No such file or directory)"),
+        (["none.yml"], "cannot read the model 'none.yml' (No such file or directory)"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(words, message, monkeypatch, capsys, tmp_path):

@@ -82,7 +82,7 @@ def test_a_users_own_system_may_hold_its_device(tmp_path):
 
 
 def test_own_files_that_cannot_be(tmp_path):
-    with pytest.raises(ConfigError, match=r"^cannot read '.*none\.yaml' \(No such file"):
+    with pytest.raises(ConfigError, match=r"^cannot read the system '.*none\.yaml' \(No such file"):
         load_system(str(tmp_path / "none.yaml"))
     (tmp_path / "mine.yaml").write_text(OWN.replace("800", "-8"), encoding="utf-8")
     with refuses("mine.yaml: memory: gb_per_s is -8; input should be greater than 0"):
