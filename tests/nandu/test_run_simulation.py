@@ -128,7 +128,10 @@ def test_a_trace_shows_every_unit(run, tmp_path, system, units):
             ["gpu-rtx-4090", "--model", "llama-2-70b"],
             "llama-2-70b needs 128.57 GiB",
         ),
-        (["none.yaml", "--model", "llama-2-7b"], "cannot read 'none.yaml' (No such file"),
+        (
+            ["none.yaml", "--model", "llama-2-7b"],
+            "cannot read the system 'none.yaml' (No such file",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(run, words, message):
