@@ -179,9 +179,11 @@ def integer_linear(
         input_fraction, output_fraction: fraction bits of the wide vectors before quantisation and
             behind the dequantisation.
     """
-    real = weights.scales / signed_range(OPERAND_BITS)[1]
     zeros = torch.round(weights.zeros * 2**ZERO_FRACTION_BITS).long()
     groups = _groups(weights.values, zeros, weights.group_size)
+    # The scale of a group that was pruned whole says nothing, and takes no bits from the others.
+    some = groups.any(dim=2)
+    real = torch.where(some, weights.scales, 0.0) / signed_range(OPERAND_BITS)[1]
     total = (groups.abs().sum(dim=2) * 2 ** (OPERAND_BITS - 1) * real).sum(dim=1).max()
     # Scales are 2**exponent * real, rounded: so large that neither they nor a total overflows.
     rooms = (

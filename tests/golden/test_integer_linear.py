@@ -137,6 +137,17 @@ def test_scales_use_all_their_bits():
         assert 2**15 <= int(layer.scales[0]) < 2**16
 
 
+def test_a_group_without_weights_takes_no_bits_from_the_others():
+    values = torch.ones(2, 32, dtype=torch.int8)
+    values[1, 16:] = 0
+    scales = torch.full((2, 2), 1e-3, dtype=torch.float64)
+    alone = integer_linear(RealWeights(values, scales, torch.zeros(2, 2), 16), 0, 0)
+    scales[1, 1] = 1.0
+    layer = integer_linear(RealWeights(values, scales, torch.zeros(2, 2), 16), 0, 0)
+    assert layer.scales.tolist() == [[alone.scales[0, 0]] * 2, [alone.scales[0, 0], 0]]
+    assert layer.shift == alone.shift
+
+
 def test_scales_leave_room_for_the_totals():
     values = torch.full((1, 4096), 127, dtype=torch.int8)
     scales = torch.full((1, 16), 0.4, dtype=torch.float64)
