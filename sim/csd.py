@@ -26,6 +26,7 @@ from sim.csd_engine import (
 from sim.csd_events import Layer
 from sim.nand import Drive, Flash, load_drive
 from sim.offload import without_attention
+from sim.operators import Forward, Operator
 from sim.system import Footprint, Span, System
 from sim.workload import Pass, Workload
 
@@ -120,9 +121,29 @@ class CsdSystem(System):
             "New keys and values are programmed beside the reads and take none of their time.",
         )
 
+    @property
+    def computing(self) -> System:
+        """What computes, with the techniques."""
+        return self.compute.model_copy(update={"techniques": self.techniques})
+
     def check(self, workload: Workload) -> None:
         """Raise ConfigError unless what computes can do the workload."""
         self.compute.check(workload)
+
+    def cannot(self, model: ModelShape, job: Pass) -> str | None:
+        """Return why it cannot do a pass with its techniques; None if it can.
+
+        What computes takes techniques that change weights; drives read their pages as they are.
+        """
+        if job.new > 1 and not job.prompt:
+            return "its drives attend to one new token of a sequence at a time"
+        usual = self.model_copy(update={"techniques": ()})
+        if _attention(self.work(model, job)) != _attention(usual.work(model, job)):
+            return (
+                "keys and values are on its drives, which read them as pages of FP16, with SparF "
+                "or dense as the system's name says"
+            )
+        return self.computing.cannot(model, job)
 
     # Memory
 
@@ -132,7 +153,7 @@ class CsdSystem(System):
         Where weights are, there is room for two layers of the prompts' keys and values, which
         leave for the drives while the next layer is computed. Large batches are read in parts.
         """
-        all_of_it = self.compute.footprint(model, workload)
+        all_of_it = self.computing.footprint(model, workload)
         tokens = min(workload.batch * workload.prefill, MOST_PROMPT_TOKENS)
         cache = 2 / model.layers * tokens * model.cached_elements * ELEMENT_BYTES
         computing = Footprint(all_of_it.weights, cache, all_of_it.working, all_of_it.held)
@@ -172,7 +193,7 @@ class CsdSystem(System):
 
         A layer's keys and values go to the drives while the next layer is computed.
         """
-        computing = self._once((model, workload), lambda: self.compute.prefill(model, workload))
+        computing = self._once((model, workload), lambda: self.computing.prefill(model, workload))
         if computing is None:
             return None
         return self._stored(model, computing, workload.batch * workload.prefill)
@@ -198,7 +219,7 @@ class CsdSystem(System):
     def step(self, model: ModelShape, job: Pass) -> Cost:
         """Return the cost of one decode step, or of one pass over prompts."""
         if job.new > 1:
-            return self._stored(model, self.compute.step(model, job), job.batch * job.new)
+            return self._stored(model, self.computing.step(model, job), job.batch * job.new)
         computing = self._computing(model, job)
         drive, layers = self.job(model, job), model.layers
         layer = self._layer(model, job, computing.seconds, drive)
@@ -235,7 +256,7 @@ class CsdSystem(System):
     def _computing(self, model: ModelShape, job: Pass) -> Cost:
         """Return what is left of a step without attention, which no context makes longer."""
         alone = Pass(job.batch, 1, 1, job.extra)
-        cost = self._once((model, alone), lambda: self.compute.step(model, alone))
+        cost = self._once((model, alone), lambda: self.computing.step(model, alone))
         assert cost is not None
         return without_attention(cost)
 
@@ -244,7 +265,7 @@ class CsdSystem(System):
 
         Copies of the system share what is known. So the key is the part itself, and it is kept.
         """
-        key = (id(self.compute), what)
+        key = (id(self.compute), self.techniques, what)
         if key not in self._known:
             self._known[key] = self.compute, cost()
         return self._known[key][1]
@@ -268,7 +289,7 @@ class CsdSystem(System):
     def spans(self, model: ModelShape, job: Pass) -> list[Span]:
         """Return what every unit does in one pass, by an event simulation."""
         if job.new > 1:
-            layer = self.compute.seconds(model, job) / model.layers
+            layer = self.computing.seconds(model, job) / model.layers
             write = self._write(model, job.batch * job.new)
             return csd_events.run_stored(model.layers, layer, write, self.drives)
         computing = self._computing(model, job).seconds
@@ -297,6 +318,10 @@ class CsdSystem(System):
 
 def _with_drives(computing: float | None, each: float | None, drives: int) -> float | None:
     return None if computing is None or each is None else computing + drives * each
+
+
+def _attention(work: Forward) -> list[Operator]:
+    return [operator for operator in work if operator.cached]
 
 
 def _vector_bytes(model: ModelShape, kv_heads: int) -> int:
