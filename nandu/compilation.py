@@ -1,6 +1,11 @@
-"""Compiles a model for a board: memories, programs of all lengths, and the cores themselves."""
+"""Compiles a model for a board: memories, programs of all lengths, and the cores themselves.
+
+A model with weights, or the configuration of one without, goes through the front end: its operators
+are those of a decoder that the compiler takes, or it is refused.
+"""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import tempfile
@@ -12,15 +17,18 @@ from typing import Any
 import yaml
 
 from golden import model_shapes
-from golden.language_model import load
+from golden.language_model import CONFIGURATION, configuration, has_weights, load
 from golden.model_shapes import ModelShape
 from golden.recipe import Recipe
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError, OutputError
 from golden.spec.expansion import WEIGHT_WIDTHS
-from golden.spec.files import make_folder
+from golden.spec.files import cached, make_folder, write_text
 from golden.transformer_quantise import shape_of
 from hls_gen.compiler import Compiled
+from hls_gen.front_end import graph_of, graph_of_configuration
+from hls_gen.front_end_decoder import decoder_of
+from hls_gen.front_end_llama import as_llama, check_llama, check_window
 from hls_gen.memory_map import Base, MemoryMap
 from hls_gen.plan import Linear, ModelPlan
 from hls_gen.program import disassemble
@@ -31,12 +39,15 @@ from hw.accelerator import Accelerator
 from hw.board import load_board
 from hw.emit import emit
 from nandu.blocks import settings_of
+from nandu.code_digest import code_digest
 from nandu.compress import checked_plan
-from nandu.made_models import DEFAULT_RECIPE, MadeModel, made_model, model_file
+from nandu.made_models import DEFAULT_RECIPE, MODEL, MadeModel, made_model, model_file
 from nandu.progress import Stages
 
 BASES = {Base.WEIGHTS: "weights", Base.CACHE: "cache", Base.TABLES: "tables"}
 """Labels of base registers in disassembled programs."""
+
+_LISTING = "files.txt"
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,8 @@ class Options:
     """What the user asked for.
 
     Attributes:
-        model: one that is installed, a GGUF file, or the name or YAML file of a shape.
+        model: one that is installed, a GGUF file, a folder of `transformers`, or the name or YAML
+            file of a shape. A folder without safetensors is a shape, too.
         target: a board. out: the folder that is written.
         plan: of the compression, a file.
         positions: of the cache. chunk: tokens of a prompt's program.
@@ -93,7 +105,7 @@ def run(options: Options, stages: Stages) -> dict[str, Any]:
         ModelFileError: the model cannot be read. OutputError: the folder cannot be written.
     """
     board = load_board(options.target)
-    shape, made = shape_named(options.model), None
+    shape, made = shape_named(options.model, options.positions), None
     if shape is None:
         made, shape = _quantised(options, stages)
     elif options.plan is not None:
@@ -118,14 +130,20 @@ def run(options: Options, stages: Stages) -> dict[str, Any]:
     return about | {"images": images, "files": files, "seconds": sum(stages.seconds.values())}
 
 
-def shape_named(model: str) -> ModelShape | None:
+def shape_named(model: str, positions: int) -> ModelShape | None:
     """Return the shape of a model without weights; None for one whose weights are here.
 
+    Args:
+        positions: of the cache.
+
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: there is no such model, or the compiler does not take it.
+        ModelFileError: a folder's configuration cannot be read.
     """
     if model.endswith((".yaml", ".yml")):
         return model_shapes.load_file(Path(model))
+    if (folder := model_folder(model)) is not None:
+        return None if has_weights(folder) else _shape_in(folder, positions)
     try:
         model_file(model)
     except ConfigError:
@@ -133,17 +151,63 @@ def shape_named(model: str) -> ModelShape | None:
     return None
 
 
+def model_folder(model: str) -> Path | None:
+    """Return the folder of `transformers` that is meant; None for a name or a file.
+
+    Raises:
+        ConfigError: it is a folder of something else.
+    """
+    path = Path(model)
+    if model in {MODEL, *model_shapes.names(), *model_shapes.aliases()} or not path.is_dir():
+        return None
+    if not (path / CONFIGURATION).is_file():
+        raise ConfigError(
+            f"the folder {model!r} holds no {CONFIGURATION}; name one that transformers has saved"
+        )
+    return path
+
+
+def _shape_in(folder: Path, positions: int) -> ModelShape:
+    """Return the shape that the configuration in a folder tells."""
+    settings = configuration(folder)
+    check_window(settings, positions)
+    decoder = decoder_of(graph_of_configuration(settings))
+    check_llama(decoder)
+    return decoder.shape(folder.resolve().name)
+
+
 def _quantised(options: Options, stages: Stages) -> tuple[MadeModel, ModelShape]:
     """Return the integer model of one whose weights are here, and its shape."""
     if options.bits is not None or options.keep is not None:
         raise ConfigError("--bits and --keep are of shapes; weights are compressed by a --plan")
     with stages.stage("Load the model"):
-        file = model_file(options.model)
-        model, recipe = load(file), DEFAULT_RECIPE
-        if options.plan is not None:
-            recipe = Recipe(plan=checked_plan(options.plan, model))
+        path = model_folder(options.model) or model_file(options.model)
+        model, recipe = load(path), DEFAULT_RECIPE
+    if options.model != MODEL:  # of the installed one it is known
+        with stages.stage("Read its operators"):
+            check_window(model.network.config, options.positions)
+            model = as_llama(model, decoder_of(graph_of(model.network)))
+    if options.plan is not None:
+        recipe = Recipe(plan=checked_plan(options.plan, model))
     with stages.stage("Quantise it") as progress:
-        return made_model(model, file, recipe, progress), shape_of(model)
+        return made_model(model, _known_by(path), recipe, progress), shape_of(model)
+
+
+def _known_by(path: Path) -> Path:
+    """Return a file that changes whenever a model does: of a folder, one that lists its files.
+
+    How weights get their parts is a part of that.
+    """
+    if path.is_file():
+        return path
+    lines = [f"{code_digest('hls_gen.front_end_llama')} front end\n"]
+    for file in sorted(each for each in path.iterdir() if each.is_file()):
+        with file.open("rb") as content:
+            lines.append(f"{hashlib.file_digest(content, 'sha256').hexdigest()} {file.name}\n")
+    text = "".join(lines)
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = cached(f"folders/{name}", lambda aside: write_text(aside / _LISTING, text))
+    return folder / _LISTING
 
 
 def _about(plan: ModelPlan, sizes: ProgramSizes, options: Options) -> dict[str, Any]:

@@ -12,7 +12,8 @@ def compile_model(
     model: Annotated[
         str,
         typer.Argument(
-            help="smollm2-135m or a GGUF file; or a shape: one of `nandu list models`, a YAML file."
+            help="smollm2-135m, a GGUF file or a folder of transformers; or a shape: one of "
+            "`nandu list models`, a YAML file, a folder with only a config.json."
         ),
     ],
     target: Annotated[str, typer.Option(help="A board, as in `nandu list boards`.")],
