@@ -17,7 +17,12 @@ def quick(cases, number=1):
     ]
 
 
-MORE = "no start without a token", "an overflow is seen", "an overflow is an error"
+MORE = (
+    "no start without a token",
+    "no token is lost or made",
+    "an overflow is seen",
+    "an overflow is an error",
+)
 """What may fail first, where one fault breaks several properties at once."""
 
 PAIRS = quick([(giver, taker) for giver in Unit for taker in giver.others])
