@@ -122,7 +122,8 @@ def sparf(
     seen = _seen(config, queries, kv, contexts)
     channels = choose_channels(config, queries)
     some = torch.where(channels, queries.values, 0)
-    scale = _scale(config, queries, kv, temperature(config, queries.values, some))
+    factor = temperature(config, queries.values, some)
+    scale = logit_scales(config, queries, kv.key_fraction, factor)
     approximate = logits(_scores(some, kv), scale)
     likely = powers(config, approximate)
     whole = add_up(likely, seen)
@@ -286,17 +287,17 @@ def temperature(config: AttentionConfig, q: torch.Tensor, some: torch.Tensor) ->
     return scalars.normalise(Scalar(a * inverse.value, inverse.exponent))
 
 
-def _scale(
-    config: AttentionConfig, queries: Queries, kv: KvHead, factor: Scalar | None = None
+def logit_scales(
+    config: AttentionConfig, queries: Queries, key_fraction: int, factor: Scalar | None = None
 ) -> Scalar:
     """Return what makes logits of scores: log2(e) / sqrt(head_size) in their units, [..., queries].
 
     Args:
-        factor: the temperature, [..., queries].
+        key_fraction: fraction bits of the keys. factor: the temperature, [..., queries].
     """
     mantissa, place = math.frexp(math.log2(math.e) / math.sqrt(config.head_size))
     value = round(mantissa * 2**MANTISSA_BITS)
-    exponent = place - MANTISSA_BITS + LOGIT_FRACTION_BITS - queries.fraction - kv.key_fraction
+    exponent = place - MANTISSA_BITS + LOGIT_FRACTION_BITS - queries.fraction - key_fraction
     exponent = exponent.unsqueeze(-1).expand(queries.values.shape[:-1])
     if factor is None:
         return Scalar(torch.full_like(exponent, value), exponent)
@@ -311,7 +312,7 @@ def _scores(q: torch.Tensor, kv: KvHead) -> torch.Tensor:
 
 def _attend(config: AttentionConfig, queries: Queries, kv: KvHead, tokens: torch.Tensor) -> Sums:
     """Return the sums over `tokens`, bool [..., queries, tokens], of the whole keys and values."""
-    t = logits(_scores(queries.values, kv), _scale(config, queries, kv))
+    t = logits(_scores(queries.values, kv), logit_scales(config, queries, kv.key_fraction))
     return add_up(powers(config, t), tokens, kv.values)
 
 

@@ -30,6 +30,7 @@ Progress = Callable[[float], None]
 """Called now and then with the part that is done, 0 to 1."""
 
 WAIVERS = {
+    "CASEOVERLAP": "Yosys writes a choice by signals of which one is 1 as a casez over all of them",
     "DECLFILENAME": "a design is one file with many modules",
     "PROCASSINIT": "Yosys gives a register its power-on value in the declaration; FPGAs load it",
     "UNUSEDSIGNAL": "Yosys names each field of a struct, used or not; delay lines have no reset",

@@ -208,3 +208,29 @@ def value_sum_layout(config: DriveEngineConfig) -> data.ArrayLayout:
     """A row of the sum of all tokens' values."""
     bits = config.attention.element_bits + config.context_bits
     return data.ArrayLayout(signed(bits), config.lanes)
+
+
+def query_job_layout(config: DriveEngineConfig) -> data.StructLayout:
+    """What the query unit must know of a job: is it SparF, and fraction bits of the keys."""
+    return data.StructLayout({"sparf": 1, "key_fraction": signed(FRACTION_BITS)})
+
+
+def query_scales_layout(config: DriveEngineConfig) -> data.StructLayout:
+    """What makes logits of a job's scores.
+
+    `scale`: of whole scores, `approximate_scale`: of SparF's approximate ones, [queries] each.
+    `not_finite`: an element of the queries is infinite or no number.
+    """
+    scales = data.ArrayLayout(scale_layout(), config.queries)
+    return data.StructLayout({"scale": scales, "approximate_scale": scales, "not_finite": 1})
+
+
+def likelihood_job_layout(config: DriveEngineConfig) -> data.StructLayout:
+    """What the likelihood unit must know of a job.
+
+    `context`: tokens, 1 or more. `k`: how many are chosen, less than there are but for `ends`.
+    `newest`: of those, how many are the newest ones. `ends`: the last token is the sequence's
+    current one, which is kept beside the chosen ones.
+    """
+    tokens = range(config.attention.max_context + 1)
+    return data.StructLayout({"context": tokens, "k": tokens, "newest": tokens, "ends": 1})

@@ -239,6 +239,14 @@ class KvStore:
             found[channel] = self.layout.unpack_span(self._page(address)[0])[row]
         return found
 
+    def in_memory(self, address: KvAddress) -> PageWrite | None:
+        """Return a page that is in memory, as it would be written; None if it is not there."""
+        packed, state = address.pack(), self._sequences.get(address.sequence)
+        pages = self._waiting.pages
+        if packed not in pages and state is not None and state.partial is not None:
+            pages = self._group_pages(address.sequence, state.tokens, state.partial)
+        return pages.get(packed)
+
     def reclaim(self, task: int) -> None:
         """Forget all sequences of a task; they are gone for ever when this returns."""
         self.manager.reclaim(task)

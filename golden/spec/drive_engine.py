@@ -35,6 +35,8 @@ class DriveEngineConfig:
         kv_bits: 16 for FP16, 8 for INT8.
         page_bytes, channels_per_page: of `KvLayoutConfig`; a page has 1024 bytes or more.
         t, word_bits, search_bits, field_bits: of `BchConfig`, for each 1024 bytes of a page.
+        reads: pages that a flash channel may be asked for before it gives them, 2 to 256.
+        attempts: how often a page is read before it counts as lost, 1 to 16.
 
     Raises:
         ConfigError: a field is outside its range.
@@ -56,6 +58,8 @@ class DriveEngineConfig:
     word_bits: int = 64
     search_bits: int = 32
     field_bits: int = 15
+    reads: int = 16
+    attempts: int = 4
 
     def __post_init__(self) -> None:
         if self.kv_bits not in (8, 16):
@@ -66,6 +70,10 @@ class DriveEngineConfig:
             raise ConfigError(
                 f"page_bytes is {self.page_bytes!r}; at least {CHUNK_BYTES} are needed here"
             )
+        if self.reads not in range(2, 257):
+            raise ConfigError(f"reads is {self.reads!r}; allowed are 2 to 256 pages per channel")
+        if self.attempts not in range(1, 17):
+            raise ConfigError(f"attempts is {self.attempts!r}; allowed are 1 to 16")
         _ = self.attention, self.layout, self.code
         if self.lanes not in (1, 2, 4, 8, 16):
             raise ConfigError(f"lanes is {self.lanes!r}; allowed are 1, 2, 4, 8 and 16")
@@ -133,3 +141,12 @@ class DriveEngineConfig:
     def rows(self) -> int:
         """Beats of `lanes` channels in a head."""
         return self.head_size // self.lanes
+
+    @property
+    def max_k(self) -> int:
+        """Tokens that the engine can choose, a power of 2 up to 4096; a job with more is refused.
+
+        As many as the ratio asks for of the longest context.
+        """
+        most = self.attention.tokens(self.attention.max_context)
+        return min(max(1 << (most - 1).bit_length(), 2), 4096, self.attention.max_context)

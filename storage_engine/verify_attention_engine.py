@@ -1,0 +1,274 @@
+"""Verifies the attention engine: jobs over pages in flash, outputs and completions against golden.
+
+All cases of a call run in one start of the simulator; `hw.player` plays the streams, and
+`flash_channel_model` the flash. What is counted is counted outside the design.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from amaranth.lib import data
+
+from golden.page_crc import read_page
+from golden.spec.drive_engine import DriveEngineConfig
+from hw import cosim, player
+from hw.emit import Design, emit
+from hw.verify_chain import one_configuration
+from storage_engine.attention_engine_cases import FlashImage, Job
+from storage_engine.engine_job_layouts import Status, completion_layout
+from storage_engine.flash_channel_model import EngineWithFlash, FlashModelConfig
+
+
+@dataclass(frozen=True)
+class Case:
+    """Successive jobs over sequences in flash.
+
+    Attributes:
+        name: what a person calls it.
+        config: of the engine.
+        jobs: one after the other.
+        disturbed: by packed address, what a page gives at its first, second, ... read, uint8
+            [stored_bytes] each, if that is not what was stored. Later reads give the last one.
+        idle: the sources pause at random; stall: the sinks do.
+        reset_after: cycles after which a first try is broken off by a reset; 0 for no such try.
+    """
+
+    name: str
+    config: DriveEngineConfig
+    jobs: tuple[Job, ...]
+    disturbed: Mapping[int, Sequence[np.ndarray]] = field(default_factory=dict)
+    idle: bool = False
+    stall: bool = False
+    reset_after: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The fields of `completion_layout`."""
+
+    id: int
+    status: int
+    flash_channel: int
+    page: int
+    reads: int
+    retries: int
+    corrected: int
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What happened in one case, from the log of its handshakes.
+
+    Attributes:
+        cycles: from the first job taken to the last completion.
+        words: that flash gave, of all channels. word_cycles: from the first to the last of them.
+        held: words that had to wait at a front end.
+        compared, mismatches: beats and completions compared with golden, and how many differ.
+        completions: of the jobs.
+    """
+
+    name: str
+    cycles: int
+    words: int
+    word_cycles: int
+    held: int
+    compared: int
+    mismatches: int
+    completions: tuple[Completion, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True when all is golden's."""
+        return self.mismatches == 0
+
+
+def run_cases(
+    cases: Sequence[Case],
+    *,
+    latency: int = 40,
+    bytes_per_cycle: float = 0.0,
+    design: Design | None = None,
+    target: str = "generic",
+    seed: int = 0,
+    waves: Path | None = None,
+    progress: cosim.Progress = lambda _: None,
+) -> list[CaseResult]:
+    """Run the cases, all of one configuration, on the engine in Verilator.
+
+    Args:
+        latency: cycles from a read to its first word.
+        bytes_per_cycle: at which a channel gives words; 0 for a word in each cycle.
+        design: the Verilog to run; by default the engine of the cases' configuration with flash.
+        seed: of the random pauses.
+        waves: where to write a waveform (FST).
+
+    Raises:
+        ConfigError: there is no case, or two cases differ in their configuration.
+        ToolError: a tool is missing or broke off.
+    """
+    config = one_configuration(case.config for case in cases)
+    plays = [Play(case) for case in cases]
+    model = FlashModelConfig(
+        pages=1 << max(play.image.most_pages - 1 for play in plays).bit_length(),
+        images=max(play.images for play in plays),
+        latency=latency,
+        rate=round(1000 * min(bytes_per_cycle / config.code.word_bytes, 1.0)) or 1000,
+    )
+    design = design or emit(EngineWithFlash, config, model, target=target)
+    random = np.random.default_rng(seed)
+    played = [play.streams(random, model) for play in plays]
+    traces = player.play(design, played, waves=waves, progress=progress)
+    return [play.judge(trace) for play, trace in zip(plays, traces, strict=True)]
+
+
+class Play:
+    """A case as streams, and what should come of it."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        sequences = {job.sequence.name: job.sequence for job in case.jobs}
+        self.image = FlashImage(case.config, list(sequences.values()))
+        self.images = max([1, *map(len, case.disturbed.values())])
+        self.status = [self._status(job) for job in case.jobs]
+        self.reads = self._reads()
+
+    def streams(self, random: np.random.Generator, model: FlashModelConfig) -> player.Case:
+        """Return what is to be played."""
+        case, config = self.case, self.case.config
+        taken = [
+            job
+            for job, status in zip(case.jobs, self.status, strict=True)
+            if status is not Status.BAD_JOB
+        ]
+        inputs = {
+            "i_job": np.concatenate([job.payload(n) for n, job in enumerate(case.jobs)]),
+            "i_query": _joined([job.query_payloads() for job in taken]),
+            "i_entry": _joined([self.image.entries(job) for job in taken]),
+            "i_value_sum": _joined([job.value_sum_payloads() for job in taken]),
+        }
+        levels: dict[str, int] = {}
+        for channel in range(config.flash_channels):
+            words = self._words(channel, model)
+            inputs[f"i_image_{channel}"] = words
+            levels[f"words_{channel}"] = len(words)
+        # Pages that are read again because of others are not foreseen; a case that expects too many
+        # words ends when nothing has moved for long.
+        page_words = config.code.chunks * config.code.chunk_words * (4 if case.disturbed else 1)
+        outputs = {
+            "o": len(self.outputs),
+            "o_completion": len(case.jobs),
+            **{f"o_word_{c}": each * page_words for c, each in enumerate(self.reads)},
+        }
+        counts: dict[str, int] = {}
+        if case.idle:
+            names = ("i_job", "i_query", "i_entry", "i_value_sum")
+            counts |= dict.fromkeys(names, self._pause_cycles(model))
+        if case.stall:
+            counts |= dict.fromkeys(("o", "o_completion"), self._pause_cycles(model))
+        return player.Case(
+            inputs, outputs, player.random_pauses(random, counts), levels, case.reset_after
+        )
+
+    def judge(self, trace: player.Trace) -> CaseResult:
+        """Return what happened, beside golden."""
+        layout = completion_layout(self.case.config)
+        completions = [_completion(layout, row) for row in trace.outputs["o_completion"]]
+        mismatches = player.count_mismatches(trace.outputs["o"], self.outputs)
+        mismatches += abs(len(completions) - len(self.case.jobs))
+        expected = zip(completions, self.case.jobs, self.status, strict=False)
+        for number, (found, _, status) in enumerate(expected):
+            mismatches += (found.id, found.status) != (number, status)
+        taken = [trace.transfers(f"o_word_{c}") for c in range(self.case.config.flash_channels)]
+        cycles = np.concatenate(taken)
+        jobs, ends = trace.transfers("i_job"), trace.transfers("o_completion")
+        return CaseResult(
+            self.case.name,
+            int(ends[-1] + 1 - jobs[0]) if len(ends) else 0,
+            len(cycles),
+            int(cycles.max() + 1 - cycles.min()) if len(cycles) else 0,
+            sum(int(trace.outputs[f"o_word_{c}"].sum()) for c in range(len(taken))),
+            len(self.outputs) + len(self.case.jobs),
+            mismatches,
+            tuple(completions),
+        )
+
+    @cached_property
+    def outputs(self) -> np.ndarray:
+        """The beats of all jobs that have outputs."""
+        return _joined(
+            [
+                job.output_payloads()
+                for job, status in zip(self.case.jobs, self.status, strict=True)
+                if status is Status.OK
+            ]
+        )
+
+    def _pause_cycles(self, model: FlashModelConfig) -> int:
+        """Return about how many cycles the case takes, from the loading of the flash on."""
+        code = self.case.config.code
+        pages = model.pages * model.images + max(self.reads)
+        return pages * code.chunks * code.chunk_words + 2000 * len(self.case.jobs)
+
+    def _status(self, job: Job) -> Status:
+        """Return what becomes of a job."""
+        status = job.status()
+        if status is not Status.OK:
+            return status
+        lost = any(self.tries(address) is None for address in job.reads())
+        return Status.LOST if lost else Status.OK
+
+    def tries(self, address: int) -> int | None:
+        """Return how often a page is read until it is good; None if it is lost."""
+        images = self.case.disturbed.get(address)
+        if images is None:
+            return 1
+        config = self.case.config
+        stored = next(
+            pages[address][1]
+            for pages in (job.sequence.pages for job in self.case.jobs)
+            if address in pages
+        )
+        wanted = read_page(config.code, stored)
+        for attempt in range(config.attempts):
+            page = read_page(config.code, images[min(attempt, len(images) - 1)])
+            if not page.lost and (page.data == wanted.data).all():
+                return attempt + 1
+        return None
+
+    def _reads(self) -> list[int]:
+        """Return how many reads each channel gets."""
+        counts = [0] * self.case.config.flash_channels
+        for job, status in zip(self.case.jobs, self.status, strict=True):
+            if status is Status.BAD_JOB:
+                continue
+            for address in job.reads():
+                if address not in job.absent:
+                    tries = self.tries(address) or self.case.config.attempts
+                    counts[self.image.place(address)[0]] += tries
+        return counts
+
+    def _words(self, channel: int, model: FlashModelConfig) -> np.ndarray:
+        """Return all images of a channel's pages."""
+        images = [self.image.pages_of(channel, model.pages) for _ in range(model.images)]
+        for address, pages in self.case.disturbed.items():
+            its_channel, number = self.image.place(address)
+            if its_channel == channel:
+                for attempt, stored in enumerate(images):
+                    stored[number] = pages[min(attempt, len(pages) - 1)]
+        return np.concatenate(images).reshape(-1, self.case.config.code.word_bytes)
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return payloads behind each other."""
+    some = [part for part in parts if len(part)]
+    return np.concatenate(some) if some else np.zeros((0, 1), np.uint8)
+
+
+def _completion(layout: data.StructLayout, row: np.ndarray) -> Completion:
+    packed = int.from_bytes(row.tobytes(), "little")
+    return Completion(
+        **{name: packed >> field.offset & (1 << field.width) - 1 for name, field in layout}
+    )
