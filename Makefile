@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help setup demo test test-full check bench format clean
+.PHONY: help setup demo test test-full check bench qor format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +39,9 @@ check: setup ## format, lint, types, and the floors of the design
 
 bench: setup ## measure speed and size; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks
+
+qor: setup ## place chains of many configurations; writes docs/quality.csv, fails if one got worse
+	$(BIN)/python -m bitstreams.quality
 
 format: setup ## format the code
 	$(BIN)/ruff format .

@@ -1,1 +1,1 @@
-"""Floor 4: boards and build flows to a bitstream; nothing stands here yet."""
+"""Floor 4: boards, and the flows that make images for them out of generated RTL."""

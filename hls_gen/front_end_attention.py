@@ -1,6 +1,7 @@
 """What an attention reads, told from its arguments' elements: heads, shared keys, rotations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -59,6 +60,19 @@ def attention(queries: Vector, keys: Vector, values: Vector, shares: bool) -> Fo
     if inputs[2][2] is not None or factor != 1:
         raise ValueError("has values that are rotated or multiplied")
     return Found(tuple(inputs), kv_heads, scale)
+
+
+def sees_causally(mask: Any, is_causal: bool, positions: int) -> bool:
+    """Return whether each position sees all up to its own."""
+    if mask is None:
+        return is_causal
+    if is_causal or not isinstance(mask, torch.Tensor):
+        return False
+    seen = mask if mask.dtype == torch.bool else mask == 0
+    if mask.dtype != torch.bool and not bool((mask[~seen] < -1e4).all()):
+        return False
+    causal = torch.ones(positions, positions, dtype=torch.bool).tril()
+    return bool((seen == causal).all())
 
 
 def rotary(path: str, source: int, heads: int, rotation: Rotation) -> Rotary:

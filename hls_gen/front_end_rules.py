@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from golden.spec.errors import ConfigError
-from hls_gen.front_end_attention import attention, rotary
+from hls_gen.front_end_attention import attention, rotary, sees_causally
 from hls_gen.front_end_values import (
     TOKENS,
     Normal,
@@ -311,7 +311,7 @@ class Rules:
         vectors = [queries, keys, values]
         if not all(isinstance(one, Vector) for one in vectors):
             raise Refused("reads what is not a vector")
-        if dropout or not _is_causal(mask, is_causal, self._positions):
+        if dropout or not sees_causally(mask, is_causal, self._positions):
             raise Refused("has a mask that is not causal, or dropout")
         try:
             found = attention(queries, keys, values, enable_gqa)
@@ -378,19 +378,6 @@ def _computed(node: torch.fx.Node, arguments: tuple[Any, ...], named: dict[str, 
 
     target: Any = node.target
     return target(*map(here, arguments), **{key: here(value) for key, value in named.items()})
-
-
-def _is_causal(mask: Value, is_causal: bool, positions: int) -> bool:
-    """Return whether each position sees all up to its own."""
-    if mask is None:
-        return is_causal
-    if is_causal or not isinstance(mask, torch.Tensor):
-        return False
-    seen = mask if mask.dtype == torch.bool else mask == 0
-    if mask.dtype != torch.bool and not bool((mask[~seen] < -1e4).all()):
-        return False
-    causal = torch.ones(positions, positions, dtype=torch.bool).tril()
-    return bool((seen == causal).all())
 
 
 def _said(value: Value) -> str:

@@ -34,6 +34,8 @@ class Case:
         levels: constant inputs that are no stream, by name.
         reset_after: cycles after which the case is broken off by a reset of one cycle, and begun
             again; 0 for never.
+        max_idle_cycles: without any transfer, after which a design is stuck; pauses are far
+            shorter.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -41,6 +43,7 @@ class Case:
     pauses: Mapping[str, np.ndarray] = field(default_factory=dict)
     levels: Mapping[str, int] = field(default_factory=dict)
     reset_after: int = 0
+    max_idle_cycles: int = 2_000
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,13 @@ def _job(
             signals |= {f"{name}__pause_begin": pauses[name], f"{name}__pause_count": paused}
             payloads[name] += count
             pauses[name] += paused
-        job.append({"signals": signals, "reset_after": case.reset_after})
+        job.append(
+            {
+                "signals": signals,
+                "reset_after": case.reset_after,
+                "max_idle_cycles": case.max_idle_cycles,
+            }
+        )
     return job
 
 

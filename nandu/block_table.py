@@ -11,11 +11,19 @@ import hw.verify_chain
 import hw.verify_core
 import hw.verify_engine
 import hw.verify_special_functions
+import storage_engine.arg_top_k_cases
+import storage_engine.attention_engine_trials
 import storage_engine.bch_cases
+import storage_engine.slice_cases
+import storage_engine.verify_arg_top_k
+import storage_engine.verify_attention_engine
+import storage_engine.verify_attention_slice
 import storage_engine.verify_bch
+from golden.spec.arg_top_k import ArgTopKConfig
 from golden.spec.bch import BchConfig
 from golden.spec.control import REGISTERS
 from golden.spec.core import CoreConfig
+from golden.spec.drive_engine import DriveEngineConfig
 from golden.spec.errors import ConfigError
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.sparse_chain import SparseChainConfig
@@ -28,10 +36,21 @@ from hw.matrix_engine import MatrixEngine
 from hw.sfu_timing import STAGES
 from hw.sparse_chain import SparseChain
 from hw.special_function_unit import SpecialFunctionUnit
+from storage_engine.arg_top_k import ArgTopK
+from storage_engine.attention_engine import AttentionEngine
+from storage_engine.attention_slice import AttentionSlice, weight_cycles
 from storage_engine.bch_codec import BchCodec
 from storage_engine.bch_decoder import BchDecoder
 
-Config = SparseChainConfig | MatrixEngineConfig | SpecialFunctionUnitConfig | CoreConfig | BchConfig
+Config = (
+    SparseChainConfig
+    | MatrixEngineConfig
+    | SpecialFunctionUnitConfig
+    | CoreConfig
+    | BchConfig
+    | ArgTopKConfig
+    | DriveEngineConfig
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +132,41 @@ def _contract_of_bch(config: BchConfig) -> dict[str, Any]:
         "chunk_words": config.chunk_words,
         "cycles_of_a_chunk_with_errors": BchDecoder.chunk_period(config),
     }
+
+
+def _contract_of_arg_top_k(config: ArgTopKConfig) -> dict[str, Any]:
+    return {
+        "cycles": "storage_engine.arg_top_k.ArgTopK.cycles, of the scores and k: a beat per cycle, "
+        "and behind the last one a cycle per kept score and its way through the bitmap",
+        "run": config.max_k,
+    }
+
+
+def _contract_of_slice(config: DriveEngineConfig) -> dict[str, Any]:
+    return {
+        "cycles": "storage_engine.attention_slice.AttentionSlice.cycles, of a dense job's pages; "
+        "of any job, handshake by handshake, storage_engine.slice_timing",
+        "latency": weight_cycles(config),
+        "cycles_of_a_full_page": AttentionSlice.page_cycles(config, config.layout.group_tokens),
+    }
+
+
+def _contract_of_attention_engine(config: DriveEngineConfig) -> dict[str, Any]:
+    return {
+        "cycles": "storage_engine.attention_engine.AttentionEngine.cycles, of a dense job on an "
+        "idle engine; SparF's jobs have contracts of their parts only",
+        "bytes_per_cycle": config.flash_channels * config.code.word_bytes,
+    }
+
+
+_ENGINE_PARTS = {
+    "front ends": r"front_end_\d+\.",
+    "slices": r"slice_\d+\.",
+    "readers": r"reader_\d+\.",
+    "query unit": r"query\.",
+    "likelihood unit": r"likelihood\.",
+    "finisher": r"finisher\.",
+}
 
 
 def _check_core(config: CoreConfig) -> None:
@@ -216,5 +270,37 @@ BLOCKS = {
         storage_engine.bch_cases.random_cases,
         storage_engine.bch_cases.coverage,
         storage_engine.verify_bch.run_cases,
+    ),
+    "arg-top-k": Block(
+        ArgTopKConfig,
+        ArgTopK,
+        "the indices of the k largest of many scores, at line rate whatever the scores",
+        _contract_of_arg_top_k,
+        storage_engine.arg_top_k_cases.crosses,
+        storage_engine.arg_top_k_cases.random_cases,
+        storage_engine.arg_top_k_cases.coverage,
+        storage_engine.verify_arg_top_k.run_cases,
+    ),
+    "attention-slice": Block(
+        DriveEngineConfig,
+        AttentionSlice,
+        "a flash channel's part of attention: scores, powers of 2 and sums of values",
+        _contract_of_slice,
+        lambda _: storage_engine.slice_cases.crosses(),
+        storage_engine.slice_cases.random_cases,
+        storage_engine.slice_cases.coverage,
+        storage_engine.verify_attention_slice.run_cases,
+    ),
+    "attention-engine": Block(
+        DriveEngineConfig,
+        AttentionEngine,
+        "a drive's attention: pages of all flash channels in, dense attention or SparF out",
+        _contract_of_attention_engine,
+        lambda _: storage_engine.attention_engine_trials.crosses(),
+        storage_engine.attention_engine_trials.random_cases,
+        storage_engine.attention_engine_trials.coverage,
+        storage_engine.verify_attention_engine.run_cases,
+        apart=("page_front_end_", "attention_slice_", "channel_reader_"),
+        parts=_ENGINE_PARTS,
     ),
 }

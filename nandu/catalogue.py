@@ -1,11 +1,12 @@
 """What there is, by kind: the items of `nandu list`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from golden import model_shapes
 from golden.model_shapes import ModelShape
 from golden.spec.errors import ConfigError
+from hls_gen.hls.blocks import HLS_BLOCKS
 from hw.board import board_names, load_board
 from nandu.blocks import BLOCKS
 from sim import treat
@@ -26,7 +27,17 @@ def items(kind: str) -> list[dict[str, Any]]:
 
 
 def _blocks() -> list[dict[str, Any]]:
-    return [{"name": name, "summary": block.summary} for name, block in BLOCKS.items()]
+    summaries = {name: block.summary for name, block in HLS_BLOCKS.items()}
+    summaries |= {name: block.summary for name, block in BLOCKS.items()}
+    backends: dict[str, Collection[str]] = {"rtl": BLOCKS, "hls": HLS_BLOCKS}
+    return [
+        {
+            "name": name,
+            "summary": summary,
+            "backends": ", ".join(each for each, blocks in backends.items() if name in blocks),
+        }
+        for name, summary in summaries.items()
+    ]
 
 
 def _systems() -> list[dict[str, Any]]:

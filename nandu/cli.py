@@ -14,9 +14,15 @@ import typer
 from rich.table import Table
 
 from golden.spec.errors import NanduError
+from nandu.bitstream_command import bitstream
+from nandu.compare_command import compare_design
 from nandu.compile_command import compile_model
 from nandu.compress_command import compress
 from nandu.demo_options import DemoOptions
+from nandu.explore_command import explore
+from nandu.measure_gpu_command import measure_gpu
+from nandu.program_command import program
+from nandu.report_command import report
 from nandu.simulate_command import simulate
 from nandu.terminal import errors, exit_unless, output, plain, print_json, show_demo, show_record
 
@@ -338,6 +344,12 @@ def run_rtl(
 app.command()(compress)
 app.command("compile")(compile_model)
 app.command()(simulate)
+app.command()(bitstream)
+app.command()(program)
+app.command()(explore)
+app.command("compare")(compare_design)
+app.command("report")(report)
+app.command("measure-gpu")(measure_gpu)
 
 
 @app.command()

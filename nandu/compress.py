@@ -18,7 +18,13 @@ from golden.language_model import LanguageModel, load
 from golden.recipe import Recipe
 from golden.spec.errors import ConfigError
 from golden.spec.files import make_folder
-from nandu.made_models import made_model, made_sensitivities, model_file
+from nandu.made_models import (
+    CALIBRATION_TOKENS,
+    made_model,
+    made_sensitivities,
+    model_file,
+    through_front_end,
+)
 from nandu.progress import Stages
 
 GROUP_SIZE = 64
@@ -33,7 +39,7 @@ class Options:
     """What the user asked for.
 
     Attributes:
-        model: `nandu.made_models.MODEL`, or a GGUF file.
+        model: `nandu.made_models.MODEL`, a GGUF file, or a folder of `transformers`.
         plan: a file; or else bits and kept, the budget for a new one.
         group_size: of a new plan. out: the new plan's file; None for a name of its own, here.
         tokens: of the text that the model is judged on.
@@ -71,7 +77,8 @@ def run(options: Options, stages: Stages) -> dict[str, object]:
     given = None if options.plan is None else read_plan(options.plan)
     budget = _budget(options)
     with stages.stage("Load the model"):
-        model = load(file)
+        most = max(options.tokens, CALIBRATION_TOKENS)
+        model = through_front_end(load(file), file, most)
     sizes = weights_of(model)
     if given is not None:
         given.check(sizes)
@@ -133,5 +140,6 @@ def _new_plan(
 
 
 def _plan_file(options: Options) -> Path:
-    name = f"{Path(options.model).stem}-b{options.bits:g}-k{options.kept:g}.yaml"
-    return options.out or Path(name)
+    path = Path(options.model)
+    model = path.stem if path.suffix == ".gguf" else path.resolve().name
+    return options.out or Path(f"{model}-b{options.bits:g}-k{options.kept:g}.yaml")

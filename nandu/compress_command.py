@@ -9,7 +9,9 @@ from nandu.terminal import print_json, show_record
 
 
 def compress(
-    model: Annotated[str, typer.Argument(help="smollm2-135m, or a GGUF file.")],
+    model: Annotated[
+        str, typer.Argument(help="smollm2-135m, a GGUF file, or a folder of transformers.")
+    ],
     plan: Annotated[
         Path | None, typer.Option(help="A plan's file: each layer's bits and sparsity.")
     ] = None,

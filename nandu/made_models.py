@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from golden import perplexity
+from golden import model_shapes, perplexity
 from golden.calibration import calibrate
 from golden.compression_inputs import CompressedInputs
 from golden.compression_sensitivity import Sensitivity, sensitivities
 from golden.compression_text import compression_text, compression_texts
-from golden.language_model import LanguageModel, smollm2_file
+from golden.language_model import CONFIGURATION, LanguageModel, smollm2_file
 from golden.recipe import Recipe
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError
@@ -29,6 +29,9 @@ from golden.spec.files import cached
 from golden.transformer import IntegerTransformer
 from golden.transformer_quantise import quantise_transformer
 from hls_gen.compiler import Compiled, compile_model
+from hls_gen.front_end import graph_of
+from hls_gen.front_end_decoder import decoder_of
+from hls_gen.front_end_llama import as_llama
 from hls_gen.plan import ModelPlan
 from nandu.code_digest import code_digest
 
@@ -71,16 +74,42 @@ def no_progress(part: float) -> None:
 
 
 def model_file(model: str) -> Path:
-    """Return the file of a model's weights: of `MODEL`, or the GGUF file that is named.
+    """Return where a model's weights are: `MODEL`'s, a GGUF file, or a folder of `transformers`.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these. A name of a shape is that, even if there is such a folder.
     """
     if model == MODEL:
         return smollm2_file()
+    is_shape = model in model_shapes.names() or model in model_shapes.aliases()
+    if not is_shape and (Path(model) / CONFIGURATION).is_file():
+        return Path(model)
     if not model.endswith(".gguf"):
-        raise ConfigError(f"there is no model {model!r}; known are {MODEL} and any .gguf file")
+        raise ConfigError(
+            f"there is no model {model!r}; known are {MODEL}, any .gguf file and any folder with a "
+            f"{CONFIGURATION}"
+        )
     return Path(model)
+
+
+def through_front_end(model: LanguageModel, path: Path, tokens: int) -> LanguageModel:
+    """Return the model of a folder as a LLaMA, whatever its class; that of a file as it is.
+
+    Args:
+        path: that it was loaded from. tokens: that it is to read at once.
+
+    Raises:
+        ConfigError: it has operators that no program has, or an attention that sees fewer tokens.
+    """
+    if not path.is_dir():
+        return model
+    window = getattr(model.network.config, "sliding_window", None)
+    if window is not None and tokens > window:
+        raise ConfigError(
+            f"{tokens} tokens are read and the model's attention sees {window}, sliding_window in "
+            "its configuration; take fewer tokens"
+        )
+    return as_llama(model, decoder_of(graph_of(model.network)))
 
 
 def integer_model(
@@ -133,7 +162,7 @@ def made_model(
     """Return the integer model of a float one.
 
     Args:
-        file: of the float model.
+        file: of the float model, or its folder.
     """
     key = _source_key(model, file) | {
         "recipe": asdict(replace(recipe, carried=None, plan=None)),
@@ -165,7 +194,7 @@ def _source_key(model: LanguageModel, file: Path) -> dict[str, Any]:
     """Return what all that is made of a model depends on."""
     texts = (perplexity.calibration_text(), compression_text())
     return {
-        "file": _file_digest(file),
+        "file": _file_digest(file) if file.is_file() else _folder_digest(file),
         "layers": model.network.config.num_hidden_layers,
         "calibration": [*(hashlib.sha256(text.encode()).hexdigest() for text in texts)],
         "tokens": CALIBRATION_TOKENS,
@@ -177,6 +206,14 @@ def _source_key(model: LanguageModel, file: Path) -> dict[str, Any]:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    """Return what changes whenever a folder's model does, or how its weights get their parts."""
+    lines = [f"{code_digest('hls_gen.front_end_llama')} front end\n"]
+    files = sorted(each for each in folder.iterdir() if each.is_file())
+    lines += [f"{_file_digest(file)} {file.name}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _kept(kind: str, key: dict[str, Any], make: Callable[[], object]) -> Any:

@@ -19,7 +19,7 @@ from hw.cosim import check_tools
 from hw.memory_model import MemoryTiming
 from nandu.blocks import with_settings
 from nandu.compress import checked_plan
-from nandu.made_models import DEFAULT_RECIPE, made_model, model_file
+from nandu.made_models import DEFAULT_RECIPE, made_model, model_file, through_front_end
 from nandu.progress import Stages
 from nandu.timeline import write_timeline
 
@@ -44,7 +44,7 @@ class Options:
     """What the user asked for.
 
     Attributes:
-        model: `MODEL`, or a GGUF file.
+        model: `MODEL`, a GGUF file, or a folder of `transformers`.
         prompt: a text; tokens_in: instead, numbers of tokens.
         tokens: to be given by the core.
         layers: decoder layers that are kept, the first ones; None for all.
@@ -159,13 +159,15 @@ def run(options: Options, stages: Stages) -> Result:
     """
     check_tools()
     with stages.stage("Load the model"):
-        model = load(model_file(options.model))
-        recipe = _recipe(options, model)
+        file = model_file(options.model)
+        model = load(file)
+        prompt = _tokens(options, model)
+        model = through_front_end(model, file, len(prompt) + options.tokens)
+        recipe = _recipe(options, model, file)
         if options.layers is not None:
             keep_layers(model, options.layers)
-        prompt = _tokens(options, model)
     with stages.stage("Quantise it") as progress:
-        made = made_model(model, model_file(options.model), recipe, progress)
+        made = made_model(model, file, recipe, progress)
     positions = -(-(len(prompt) + options.tokens) // POSITIONS) * POSITIONS
     with stages.stage("Compile it"):
         compiled = made.compiled(options.config, positions, options.chunk)
@@ -211,12 +213,17 @@ def keep_layers(model: LanguageModel, layers: int) -> None:
     network.config.num_hidden_layers = layers
 
 
-def _recipe(options: Options, model: LanguageModel) -> Recipe:
+def _recipe(options: Options, model: LanguageModel, file: Path) -> Recipe:
     """Return how the model is quantised; a plan must fit the whole of it."""
     if options.plan is not None:
         return Recipe(plan=checked_plan(options.plan, model))
     if options.weights == "q4_1":
-        return Recipe(carried=model_file(options.model), smoothing=0.7)
+        if file.is_dir():
+            raise ConfigError(
+                f"--weights is 'q4_1' and {options.model!r} is a folder; only a GGUF file has such "
+                "codes, so take w8 or a --plan"
+            )
+        return Recipe(carried=file, smoothing=0.7)
     return DEFAULT_RECIPE
 
 

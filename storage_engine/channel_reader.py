@@ -1,6 +1,6 @@
 """What a flash channel is asked for: reads go out, verdicts come back, bad pages are read again."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -149,11 +149,12 @@ class ChannelReader(wiring.Component):
         m.d.comb += self.o_request.payload.keep.eq(Mux(discards, 0, read.keep))
         with m.If(self.o_request.valid & self.o_request.ready):
             m.d.sync += discarded.eq(discards)
-        for slot in range(SLOTS):
+        counts = [Signal(PAGE_COUNT_BITS, name=f"pages_{slot}") for slot in range(SLOTS)]
+        for slot, count in enumerate(counts):
             more = taken & (self.i.payload.slot == slot)
             less = done & event.payload.lost & (head.read.slot == slot)
-            count = self.counts[slot]
             m.d.sync += count.eq(Mux(self.clear[slot], 0, count + more - less))
+        m.d.comb += self.counts.eq(Cat(counts))
         return m
 
     def _request(self, m: Module, requests: wiring.PureInterface) -> data.View:

@@ -30,6 +30,7 @@ from storage_engine.flash_format import PageHeader, PageType
 from storage_engine.kv_address import KvAddress
 from storage_engine.kv_store import KvStore
 from storage_engine.slice_jobs import of_array
+from storage_engine.verify_attention_engine import idle_cycles
 
 STATUS = {
     Status.OK: CommandStatus.OK,
@@ -99,9 +100,11 @@ class RtlEngine:
             outputs={
                 "o": len(jobs) * config.queries * config.rows,
                 "o_completion": len(jobs),
-                **{f"o_word_{c}": 0 for c in words},
+                # More than there can be, so that the run ends when nothing has moved for long.
+                **{f"o_word_{c}": 2 * len(entries) * len(each) for c, each in words.items()},
             },
             levels={f"words_{c}": len(each) for c, each in words.items()},
+            max_idle_cycles=idle_cycles(config),
         )
         (trace,) = player.play(emit(EngineWithFlash, config, model), [case], logged=())
         return self._answers(trace)

@@ -4,8 +4,9 @@ All cases of a call run in one start of the simulator; `hw.player` plays the str
 `flash_channel_model` the flash. What is counted is counted outside the design.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,32 +18,11 @@ from golden.spec.drive_engine import DriveEngineConfig
 from hw import cosim, player
 from hw.emit import Design, emit
 from hw.verify_chain import one_configuration
+from storage_engine.attention_engine import AttentionEngine
 from storage_engine.attention_engine_cases import FlashImage, Job
+from storage_engine.attention_engine_trials import Case
 from storage_engine.engine_job_layouts import Status, completion_layout
-from storage_engine.flash_channel_model import EngineWithFlash, FlashModelConfig
-
-
-@dataclass(frozen=True)
-class Case:
-    """Successive jobs over sequences in flash.
-
-    Attributes:
-        name: what a person calls it.
-        config: of the engine.
-        jobs: one after the other.
-        disturbed: by packed address, what a page gives at its first, second, ... read, uint8
-            [stored_bytes] each, if that is not what was stored. Later reads give the last one.
-        idle: the sources pause at random; stall: the sinks do.
-        reset_after: cycles after which a first try is broken off by a reset; 0 for no such try.
-    """
-
-    name: str
-    config: DriveEngineConfig
-    jobs: tuple[Job, ...]
-    disturbed: Mapping[int, Sequence[np.ndarray]] = field(default_factory=dict)
-    idle: bool = False
-    stall: bool = False
-    reset_after: int = 0
+from storage_engine.flash_channel_model import RATE_UNIT, EngineWithFlash, FlashModelConfig
 
 
 @dataclass(frozen=True)
@@ -63,16 +43,21 @@ class CaseResult:
     """What happened in one case, from the log of its handshakes.
 
     Attributes:
+        lanes: bytes that flash can give per cycle.
         cycles: from the first job taken to the last completion.
-        words: that flash gave, of all channels. word_cycles: from the first to the last of them.
+        contract_cycles: by the contract of dense jobs; of a case without one what was measured.
+        bytes_read: that flash gave, of all channels, with their spare bytes.
+        word_cycles: from the first to the last of them.
         held: words that had to wait at a front end.
         compared, mismatches: beats and completions compared with golden, and how many differ.
         completions: of the jobs.
     """
 
     name: str
+    lanes: int
     cycles: int
-    words: int
+    contract_cycles: int
+    bytes_read: int
     word_cycles: int
     held: int
     compared: int
@@ -80,9 +65,24 @@ class CaseResult:
     completions: tuple[Completion, ...]
 
     @property
+    def stall_cycles(self) -> int:
+        """Cycles that the contract does not explain."""
+        return self.cycles - self.contract_cycles
+
+    @property
+    def products(self) -> int:
+        """The bytes, by the name of what other benches count: one per lane and cycle."""
+        return self.bytes_read
+
+    @property
+    def utilisation(self) -> float:
+        """Bytes / (lanes x cycles)."""
+        return self.products / (self.lanes * self.cycles)
+
+    @property
     def passed(self) -> bool:
-        """True when all is golden's."""
-        return self.mismatches == 0
+        """True when all is golden's, and a case with a contract takes as many cycles."""
+        return self.mismatches == 0 and self.stall_cycles == 0
 
 
 def run_cases(
@@ -101,7 +101,8 @@ def run_cases(
     Args:
         latency: cycles from a read to its first word.
         bytes_per_cycle: at which a channel gives words; 0 for a word in each cycle.
-        design: the Verilog to run; by default the engine of the cases' configuration with flash.
+        design: the Verilog of an engine, or of one with flash; by default that of the cases'
+            configuration.
         seed: of the random pauses.
         waves: where to write a waveform (FST).
 
@@ -115,13 +116,21 @@ def run_cases(
         pages=1 << max(play.image.most_pages - 1 for play in plays).bit_length(),
         images=max(play.images for play in plays),
         latency=latency,
-        rate=round(1000 * min(bytes_per_cycle / config.code.word_bytes, 1.0)) or 1000,
+        rate=round(RATE_UNIT * min(bytes_per_cycle / config.code.word_bytes, 1.0)) or RATE_UNIT,
     )
-    design = design or emit(EngineWithFlash, config, model, target=target)
+    bench = emit(EngineWithFlash, config, model, target=target)
+    if design and design.top != bench.top:
+        bench = _around(design, bench)
     random = np.random.default_rng(seed)
     played = [play.streams(random, model) for play in plays]
-    traces = player.play(design, played, waves=waves, progress=progress)
-    return [play.judge(trace) for play, trace in zip(plays, traces, strict=True)]
+    traces = player.play(
+        design if design and design.top == bench.top else bench,
+        played,
+        waves=waves,
+        progress=progress,
+    )
+    known = latency if model.rate == RATE_UNIT else 0
+    return [play.judge(trace, known) for play, trace in zip(plays, traces, strict=True)]
 
 
 class Play:
@@ -169,11 +178,20 @@ class Play:
         if case.stall:
             counts |= dict.fromkeys(("o", "o_completion"), self._pause_cycles(model))
         return player.Case(
-            inputs, outputs, player.random_pauses(random, counts), levels, case.reset_after
+            inputs,
+            outputs,
+            player.random_pauses(random, counts),
+            levels,
+            case.reset_after,
+            max_idle_cycles=idle_cycles(config),
         )
 
-    def judge(self, trace: player.Trace) -> CaseResult:
-        """Return what happened, beside golden."""
+    def judge(self, trace: player.Trace, latency: int = 0) -> CaseResult:
+        """Return what happened, beside golden and the contract.
+
+        Args:
+            latency: of the flash, which gave a word per cycle; 0 if it did not.
+        """
         layout = completion_layout(self.case.config)
         completions = [_completion(layout, row) for row in trace.outputs["o_completion"]]
         mismatches = player.count_mismatches(trace.outputs["o"], self.outputs)
@@ -182,18 +200,27 @@ class Play:
         for number, (found, _, status) in enumerate(expected):
             mismatches += (found.id, found.status) != (number, status)
         taken = [trace.transfers(f"o_word_{c}") for c in range(self.case.config.flash_channels)]
-        cycles = np.concatenate(taken)
+        moments = np.concatenate(taken)
         jobs, ends = trace.transfers("i_job"), trace.transfers("o_completion")
+        cycles = int(ends[-1] + 1 - jobs[0]) if len(ends) else 0
+        code = self.case.config.code
         return CaseResult(
             self.case.name,
-            int(ends[-1] + 1 - jobs[0]) if len(ends) else 0,
-            len(cycles),
-            int(cycles.max() + 1 - cycles.min()) if len(cycles) else 0,
+            len(taken) * code.word_bytes,
+            cycles,
+            self._contract(latency) if latency and self.case.has_contract else cycles,
+            len(moments) * code.word_bytes,
+            int(moments.max() + 1 - moments.min()) if len(moments) else 0,
             sum(int(trace.outputs[f"o_word_{c}"].sum()) for c in range(len(taken))),
             len(self.outputs) + len(self.case.jobs),
             mismatches,
             tuple(completions),
         )
+
+    def _contract(self, latency: int) -> int:
+        (job,) = self.case.jobs
+        channels = [self.image.place(address)[0] for address in job.table()]
+        return AttentionEngine.cycles(self.case.config, job.context, channels, latency)
 
     @cached_property
     def outputs(self) -> np.ndarray:
@@ -259,6 +286,25 @@ class Play:
                 for attempt, stored in enumerate(images):
                     stored[number] = pages[min(attempt, len(pages) - 1)]
         return np.concatenate(images).reshape(-1, self.case.config.code.word_bytes)
+
+
+def idle_cycles(config: DriveEngineConfig) -> int:
+    """Return cycles in which nothing may move outside an engine: SparF's choice of tokens."""
+    return 2_000 + 2 * config.queries * config.attention.max_context
+
+
+def _around(engine: Design, bench: Design) -> Design:
+    """Return the bench with another engine's Verilog in the place of its own."""
+    modules = re.split(r"(?m)(?=^module )", bench.verilog)
+    own = [text for text in modules if not text.startswith(_headers(engine))]
+    others = tuple(name for name in bench.modules if name not in engine.modules)
+    return replace(
+        bench, verilog="".join([*own, engine.verilog]), modules=(*others, *engine.modules)
+    )
+
+
+def _headers(design: Design) -> tuple[str, ...]:
+    return tuple(f"module {name}{end}" for name in design.modules for end in ("(", " ", ";"))
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,13 +7,21 @@ from typing import Any
 import hw.engine_cases
 import hw.sfu_cases
 import hw.verify_chain
+import storage_engine.arg_top_k_cases
+import storage_engine.finisher_cases
+import storage_engine.slice_cases
+from golden.spec.arg_top_k import ArgTopKConfig
+from golden.spec.drive_engine import DriveEngineConfig
 from golden.spec.errors import ConfigError
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.sparse_chain import SparseChainConfig
 from golden.spec.special_function_unit import SpecialFunctionUnitConfig
 from hls_gen.hls import (
+    arg_top_k,
+    attention_slice,
     decode_attention,
     decoder_layer,
+    finisher,
     matrix_engine,
     sparse_chain,
     special_functions,
@@ -88,6 +96,33 @@ def _of_rtl(
     return HlsBlock(config, summary, kernel, vectors, crosses, enough, bench.random_cases, coverage)
 
 
+def _of_crosses(
+    config: type[Any],
+    summary: str,
+    kernel: Callable[[Any], Kernel],
+    vectors: Callable[[Any], Vectors],
+    every: Callable[[Any], Sequence[tuple[Any, ...]]],
+    random_cases: Callable[[Any, int, int], list[Any]],
+) -> HlsBlock:
+    """Return a block that runs the cases of an RTL bench that notes the crosses they hit.
+
+    Args:
+        every: of a configuration, all crosses; the last two fields of each say what pauses.
+    """
+
+    def crosses(config: Any) -> int:
+        return len({cross[:-2] for cross in every(config)})
+
+    def coverage(cases: Sequence[Any]) -> float:
+        hit = {cross[:-2] for case in cases for cross in case.hit}
+        return len(hit) / crosses(cases[0].config)
+
+    def enough(config: Any) -> int:
+        return len(every(config))
+
+    return HlsBlock(config, summary, kernel, vectors, crosses, enough, random_cases, coverage)
+
+
 HLS_BLOCKS = {
     "sparse-chain": _of_rtl(
         SparseChainConfig,
@@ -112,6 +147,32 @@ HLS_BLOCKS = {
         special_functions.vectors,
         hw.sfu_cases,
         ["idle", "stall"],
+    ),
+    "arg-top-k": _of_crosses(
+        ArgTopKConfig,
+        "the indices of the k largest of many scores, at line rate whatever the scores",
+        arg_top_k.kernel,
+        arg_top_k.vectors,
+        storage_engine.arg_top_k_cases.crosses,
+        storage_engine.arg_top_k_cases.random_cases,
+    ),
+    "attention-slice": _of_crosses(
+        DriveEngineConfig,
+        "a flash channel's part of attention: scores, powers of 2 and sums of values",
+        attention_slice.kernel,
+        attention_slice.vectors,
+        lambda _: storage_engine.slice_cases.crosses(),
+        storage_engine.slice_cases.random_cases,
+    ),
+    "finisher": HlsBlock(
+        DriveEngineConfig,
+        "outputs in FP16 from the sums of all flash channels, with SparF's compensation",
+        finisher.kernel,
+        finisher.vectors,
+        finisher.crosses,
+        finisher.enough,
+        storage_engine.finisher_cases.random_cases,
+        finisher.coverage,
     ),
     "decode-attention": HlsBlock(
         decode_attention.DecodeAttentionConfig,

@@ -8,9 +8,6 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 
-MAX_IDLE_CYCLES = 2_000
-"""Cycles without any transfer after which a design is stuck; pauses are far shorter."""
-
 LOOK_CYCLES = 200
 """Between two looks at whether a case is complete."""
 
@@ -36,7 +33,7 @@ async def player(dut: Any) -> None:
         tries.append(1)
         await _start(dut)
         idle = 0
-        while idle <= (LINGER_CYCLES if int(dut.complete.value) else MAX_IDLE_CYCLES):
+        while idle <= (LINGER_CYCLES if int(dut.complete.value) else case["max_idle_cycles"]):
             # `ClockCycles` would enter Python in each cycle.
             await Timer(LOOK_CYCLES * CLOCK_NS, "ns")
             await RisingEdge(dut.clk)

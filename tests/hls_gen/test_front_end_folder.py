@@ -1,4 +1,4 @@
-"""Folders of `transformers`, compiled by `nandu compile`."""
+"""Folders of `transformers`, compiled by `nandu compile`, compressed, and run in RTL."""
 
 import io
 import json
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from golden import compression_text
+from golden.compression_plan import read_plan
 from golden.language_model import CONFIGURATION, load
 from golden.spec.core import CoreConfig
 from golden.spec.errors import ConfigError, ModelFileError
@@ -17,9 +19,10 @@ from hls_gen.compiler import compile_model
 from hls_gen.front_end import graph_of
 from hls_gen.front_end_decoder import decoder_of
 from hls_gen.front_end_llama import as_llama
+from nandu import made_models
 from nandu.cli import main
 from nandu.compilation import model_folder, shape_named
-from nandu.made_models import integer_model
+from nandu.made_models import _folder_digest, integer_model, model_file
 
 SIZES = {
     "vocab_size": 260,
@@ -31,6 +34,7 @@ SIZES = {
     "initializer_range": 0.15,
 }
 WEIGHTS = "model.safetensors"
+RTL_CORE = CoreConfig(chains=3, m=8, strips=4, vector_depth=512, activation_depth=256)
 CORE = ["--set", "chains=2", "--set", "cores=1", "--positions", "64", "--chunk", "2"]
 
 
@@ -208,3 +212,67 @@ def test_opt_is_refused_where_it_differs(tmp_path):
         "compiler takes models like LLaMA",
     ):
         shape_named(str(tmp_path), 64)
+
+
+def test_a_folder_is_compressed(run, llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(compression_text, "TEXTS", 2)
+    monkeypatch.setattr(compression_text, "TEXT_TOKENS", 200)
+    monkeypatch.setenv("NANDU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    folder = copy_of(llama, tmp_path / "tiny-1.5")
+    words = ["--bits", 4, "--kept", 0.75, "--group-size", 32, "--tokens", 40, "--json"]
+    status, out, error = run("compress", folder, *words)
+    assert status == 0, error
+    found = json.loads(out)
+    assert found["plan"] == "tiny-1.5-b4-k0.75.yaml"
+    assert found["model"] == read_plan(tmp_path / found["plan"]).model == str(folder)
+    assert found["average_bits"] <= 4 and found["kl"] > 0
+
+
+def test_what_is_made_of_a_folder_hangs_on_all_of_its_files(llama, tmp_path, monkeypatch):
+    folder = copy_of(llama, tmp_path / "tiny")
+    same = copy_of(llama, tmp_path / "same")
+    before = _folder_digest(folder)
+    assert _folder_digest(same) == before
+    configuration = folder / CONFIGURATION
+    configuration.write_text(configuration.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    assert _folder_digest(folder) != before
+    monkeypatch.setattr(made_models, "code_digest", lambda *_: "another front end")
+    assert _folder_digest(same) != before
+
+
+def test_a_name_of_a_shape_is_no_folder_of_weights(llama, tmp_path, monkeypatch):
+    copy_of(llama, tmp_path / "llama-2-7b")
+    monkeypatch.chdir(tmp_path)
+    assert model_file("./llama-2-7b") == Path("./llama-2-7b")
+    with pytest.raises(ConfigError, match=r"^there is no model 'llama-2-7b'; known are smollm2-"):
+        model_file("llama-2-7b")
+
+
+def test_run_rtl_refuses_what_a_folder_does_not_have(run, llama, tmp_path):
+    status, _, error = run("run-rtl", llama, "--tokens-in", "1,2", "--weights", "q4_1")
+    assert (status, error.strip().splitlines()[-1]) == (
+        2,
+        f"error: --weights is 'q4_1' and {str(llama)!r} is a folder; only a GGUF file has such "
+        "codes, so take w8 or a --plan",
+    )
+    windowed = save(tmp_path / "windowed", "Mistral", sliding_window=64)
+    status, _, error = run("run-rtl", windowed, "--tokens-in", "1,2", "--tokens", 63)
+    assert (status, error.strip().splitlines()[-1]) == (
+        2,
+        "error: 65 tokens are read and the model's attention sees 64, sliding_window in its "
+        "configuration; take fewer tokens",
+    )
+
+
+@pytest.mark.full
+def test_a_folder_runs_in_rtl(run, tmp_path):
+    folder = save(tmp_path / "tiny", "Mistral", sliding_window=2048)
+    fields = ("chains", "m", "strips", "vector_depth", "activation_depth", "replay_words")
+    settings = [f"{name}={getattr(RTL_CORE, name)}" for name in fields]
+    words = [word for setting in settings for word in ("--set", setting)]
+    prompt = ["--prompt", "What is it?", "--tokens", 2, "--chunk", 2]
+    status, out, error = run("run-rtl", folder, *prompt, *words, "--json")
+    assert status == 0, error
+    found = json.loads(out)
+    assert found["passed"] and len(found["tokens"]) == 2 and found["prompt_tokens"] == 11

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from golden.spec.arg_top_k import ArgTopKConfig
+from golden.spec.drive_engine import DriveEngineConfig
 from golden.spec.errors import ToolError
 from golden.spec.matrix_engine import MatrixEngineConfig
 from golden.spec.sparse_chain import SparseChainConfig
@@ -37,6 +39,25 @@ UNITS = [
     SpecialFunctionUnitConfig(),
     SpecialFunctionUnitConfig(lanes=2, table_bits=5),
 ]
+TOPS = [
+    ArgTopKConfig(),
+    ArgTopKConfig(max_scores=256, max_k=16, score_bits=40, lanes=2),
+    ArgTopKConfig(max_scores=64, max_k=2, score_bits=3, lanes=8),
+    ArgTopKConfig(max_scores=1024, max_k=64, score_bits=48, lanes=4),
+]
+SLICES = [
+    DriveEngineConfig(),
+    DriveEngineConfig(
+        head_size=16, queries=3, page_bytes=1024, channels_per_page=8, context_bits=10
+    ),
+    DriveEngineConfig(head_size=32, lanes=8, queries=2, kv_bits=8, page_bytes=1024),
+    DriveEngineConfig(head_size=64, lanes=1, kv_bits=8),
+]
+FINISHERS = [
+    DriveEngineConfig(),
+    DriveEngineConfig(head_size=16, queries=2, page_bytes=1024, flash_channels=3),
+    DriveEngineConfig(head_size=32, lanes=8, kv_bits=8, page_bytes=1024, flash_channels=1),
+]
 BROKEN = {
     "sparse-chain": [
         ("sparse_chain.hpp", "int(pass.segment) * CHAIN_LENGTH + i", "i"),
@@ -51,8 +72,37 @@ BROKEN = {
         ("integers.hpp", "if (shift > 0 && rest", "if (false && rest"),
         ("special_functions.hpp", "quotient += 1", "quotient += 0"),
     ],
+    "arg-top-k": [
+        ("arg_top_k.hpp", "one.index < other.index", "one.index > other.index"),
+        ("arg_top_k.hpp", "if (beat * LANES + lane >= count)", "if (false)"),
+        ("arg_top_k.hpp", "left == 0 ? 1 : 0", "0"),
+    ],
+    "attention-slice": [
+        ("attention_slice.hpp", "if (up <= rise)", "if (up < rise)"),
+        ("attention_slice.hpp", "weight.starts = !bins.filled[slot]", "weight.starts = false"),
+        ("attention_slice.hpp", "if (bin > bins.top - BINS)", "if (bin >= bins.top - BINS)"),
+        ("attention_slice.hpp", "score = 0;", ""),
+        ("attention_slice.hpp", "(octave & (BIN_OCTAVES - 1))", "(octave & 3)"),
+    ],
+    "finisher": [
+        ("finisher.hpp", "below[channel] = top - below[channel]", "below[channel] = 0"),
+        ("finisher.hpp", "if (bits > MOST_HALF) bits = MOST_HALF", "(void)MOST_HALF"),
+        ("finisher.hpp", "if (alpha > ONE) alpha = ONE", "if (alpha > ONE / 2) alpha = ONE / 2"),
+        (
+            "finisher.hpp",
+            "exponent - 10 < LEAST_HALF ? LEAST_HALF : exponent - 10",
+            "exponent - 10",
+        ),
+    ],
 }
-SMALL = {"sparse-chain": CHAINS[1], "matrix-engine": ENGINES[2], "special-function-unit": UNITS[1]}
+SMALL = {
+    "sparse-chain": CHAINS[1],
+    "matrix-engine": ENGINES[2],
+    "special-function-unit": UNITS[1],
+    "arg-top-k": TOPS[1],
+    "attention-slice": SLICES[1],
+    "finisher": FINISHERS[1],
+}
 
 
 def run(name, config, kernel=None, cases=None):
@@ -68,6 +118,9 @@ def run(name, config, kernel=None, cases=None):
         *(("sparse-chain", config, None) for config in CHAINS[1:3]),
         *(("matrix-engine", config, 80) for config in ENGINES[1:3]),
         *(("special-function-unit", config, 100) for config in UNITS[1:]),
+        *(("arg-top-k", config, None) for config in TOPS[1:2]),
+        *(("attention-slice", config, 60) for config in SLICES[1:2]),
+        *(("finisher", config, 16) for config in FINISHERS[1:2]),
     ],
     ids=str,
 )
@@ -79,7 +132,14 @@ def test_a_kernel_gives_what_golden_does(name, config, cases):
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "configs"),
-    [("sparse-chain", CHAINS), ("matrix-engine", ENGINES), ("special-function-unit", UNITS)],
+    [
+        ("sparse-chain", CHAINS),
+        ("matrix-engine", ENGINES),
+        ("special-function-unit", UNITS),
+        ("arg-top-k", TOPS),
+        ("attention-slice", SLICES),
+        ("finisher", FINISHERS),
+    ],
 )
 @pytest.mark.parametrize("seed", range(5))
 def test_a_kernel_gives_what_golden_does_in_many_cases(name, configs, seed):

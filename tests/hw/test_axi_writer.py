@@ -138,7 +138,7 @@ EQUIVALENT = {
     r"const0 \S*(words|bursts|flying)\.\$ne.* A\[\d\]": "a level above the depth",
     r"const1 \S*words\.\$reduce_or\S* A\[0\]": "a word leaves the queue only when it must be there",
     r"const0 error A\[0\]": "bit 1 is set in both codes of an error",
-    r"cnot0 packer\.\$17\[4\] B\[4\]": "inverted if lane 0 lies behind the last byte; it never does",
+    r"cnot0 packer\.\$17\[4\] B\[4\]": "inverted if lane 0 is behind the last byte: never",
 }
 
 

@@ -101,5 +101,6 @@ def test_there_is_no_such_model(run):
     status, _, error = run("compress", "gpt-5", *BUDGET)
     assert status == 2
     assert error.strip() == (
-        "error: there is no model 'gpt-5'; known are smollm2-135m and any .gguf file"
+        "error: there is no model 'gpt-5'; known are smollm2-135m, any .gguf file and "
+        "any folder with a config.json"
     )

@@ -10,7 +10,7 @@ PROMPT = ("--prompt", "The capital of France is")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("gpt-5", *PROMPT), "there is no model 'gpt-5'; known are smollm2-135m and any .gguf"),
+        (("gpt-5", *PROMPT), "there is no model 'gpt-5'; known are smollm2-135m, any .gguf"),
         (("no.gguf", *PROMPT), "there is no model file 'no.gguf'; name a .gguf file"),
         (("smollm2-135m",), "give either --prompt or --tokens-in"),
         (("smollm2-135m", *PROMPT, "--tokens-in", "1"), "give either --prompt or --tokens-in"),

@@ -1,0 +1,1 @@
+"""Design-space exploration: spaces, search, studies and what runs them."""
