@@ -26,7 +26,7 @@ class State(Enum):
 
 def size_bits(config: DriveEngineConfig) -> int:
     """Return the bits of a channel's |q|, added up over the group."""
-    return BITS - 1 + (config.queries).bit_length()
+    return BITS - 1 + (config.queries - 1).bit_length()
 
 
 class QueryRegisters:

@@ -32,7 +32,7 @@ class State(Enum):
 
 def total_bits(config: DriveEngineConfig) -> int:
     """Return the bits of the sum of a query's |q|."""
-    return config.attention.query_bits - 1 + (config.head_size).bit_length()
+    return config.attention.query_bits - 1 + (config.head_size - 1).bit_length()
 
 
 def logit_scale(config: DriveEngineConfig) -> tuple[int, int]:

@@ -82,7 +82,7 @@ def test_rows_channels_and_scales_are_golden(config):
 
 def test_the_contract_of_the_default():
     assert QueryUnit.cycles(ONE, sparf=False) == 100
-    assert QueryUnit.cycles(ONE, sparf=True) == 850
+    assert QueryUnit.cycles(ONE, sparf=True) == 815
 
 
 def test_the_verilog_is_clean():
