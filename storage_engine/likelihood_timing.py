@@ -13,14 +13,8 @@ from golden.spec.drive_engine import DriveEngineConfig
 from storage_engine import arg_top_k_cases
 from storage_engine.arg_top_k_timing import ArgTopKModel
 from storage_engine.likelihood_cases import Job
-from storage_engine.likelihood_unit import (
-    KEYS,
-    SETTLE_CYCLES,
-    SUM_CYCLES,
-    State,
-    arg_top_k_config,
-    key_bits,
-)
+from storage_engine.likelihood_registers import SETTLE_CYCLES, SUM_CYCLES, State
+from storage_engine.likelihood_unit import KEYS, arg_top_k_config, key_bits
 from storage_engine.slice_logit import SliceLogit
 from storage_engine.slice_power import SlicePower
 

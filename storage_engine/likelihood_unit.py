@@ -17,8 +17,6 @@ A job goes through these states:
     MASS     the masses leave
 """
 
-from enum import Enum
-
 import torch
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -39,6 +37,12 @@ from storage_engine.engine_layouts import (
     scale_layout,
 )
 from storage_engine.kept_groups import kept_token_layout
+from storage_engine.likelihood_registers import (
+    SETTLE_CYCLES,
+    SUM_CYCLES,
+    LikelihoodRegisters,
+    State,
+)
 from storage_engine.slice_bins import SLOT_BITS, SliceBins
 from storage_engine.slice_logit import SliceLogit
 from storage_engine.slice_power import SlicePower
@@ -47,25 +51,6 @@ KEYS = 32
 """Keys that may be on their way to arg-top-k."""
 
 _ADVANCE = Const(1)
-
-
-class State(Enum):
-    """What the unit is at."""
-
-    JOB = 0
-    CLEAR = 1
-    SCORES = 2
-    SETTLE = 3
-    KEPT = 4
-    DRAIN = 5
-    MASS = 6
-
-
-SUM_CYCLES = 2
-"""From a score to the sum of all slices'."""
-
-SETTLE_CYCLES = SUM_CYCLES + SliceLogit.cycles() + SlicePower.cycles() + SliceBins.cycles() + 1
-"""From a score to its power in the mass."""
 
 
 def key_bits(config: DriveEngineConfig) -> int:
@@ -121,7 +106,7 @@ class LikelihoodUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Scores in, keys to arg-top-k, kept tokens out, masses out."""
         m = Module()
-        r = _Registers(self.config)
+        r = LikelihoodRegisters(self.config)
         logit = add(m, platform, "to_logit", SliceLogit, self.config)
         power = add(m, platform, "to_power", SlicePower)
         bins = add(m, platform, "bins", SliceBins, self.config)
@@ -137,7 +122,7 @@ class LikelihoodUnit(wiring.Component):
         return m
 
     def _score(
-        self, m: Module, r: "_Registers", logit: wiring.PureInterface, room: Value
+        self, m: Module, r: LikelihoodRegisters, logit: wiring.PureInterface, room: Value
     ) -> data.View:
         """Take beats, score by score; return whose logit comes out, and when."""
         config = self.config
@@ -190,7 +175,7 @@ class LikelihoodUnit(wiring.Component):
     def _keys(
         self,
         m: Module,
-        r: "_Registers",
+        r: LikelihoodRegisters,
         comes: data.View,
         logit: Value,
         keys: wiring.PureInterface,
@@ -220,7 +205,13 @@ class LikelihoodUnit(wiring.Component):
         return free != 0
 
     def _remember(
-        self, m: Module, r: "_Registers", comes: data.View, logit: Value, kept: Value, take: Value
+        self,
+        m: Module,
+        r: LikelihoodRegisters,
+        comes: data.View,
+        logit: Value,
+        kept: Value,
+        take: Value,
     ) -> list[Value]:
         """Keep the logits of all tokens; return those of the kept token that was taken."""
         config = self.config
@@ -245,7 +236,7 @@ class LikelihoodUnit(wiring.Component):
         return [read.data[q * bits : (q + 1) * bits].as_signed() for q in range(config.queries)]
 
     def _kept(
-        self, m: Module, r: "_Registers", choose: wiring.PureInterface
+        self, m: Module, r: LikelihoodRegisters, choose: wiring.PureInterface
     ) -> tuple[Value, Value]:
         """Give kept tokens, the current one last; return the one that is given, and when."""
         out, current = self.o_kept, Signal()
@@ -277,7 +268,7 @@ class LikelihoodUnit(wiring.Component):
     def _weigh(
         self,
         m: Module,
-        r: "_Registers",
+        r: LikelihoodRegisters,
         comes: data.View,
         logit: Value,
         kept: list[Value],
@@ -326,7 +317,7 @@ class LikelihoodUnit(wiring.Component):
             mass.payload.eq(Mux(r.of_kept, read.data, bins.mass)),
         ]
 
-    def _lead(self, m: Module, r: "_Registers", choose: wiring.PureInterface) -> None:
+    def _lead(self, m: Module, r: LikelihoodRegisters, choose: wiring.PureInterface) -> None:
         """Go from state to state."""
         job, config = self.i_job, self.config
         asked = choose.i_job
@@ -376,38 +367,3 @@ class LikelihoodUnit(wiring.Component):
                         m.d.sync += r.query.eq(Mux(last_query, 0, r.query + 1))
                         with m.If(last_query):
                             m.d.sync += r.state.eq(State.JOB)
-
-
-class _Registers:
-    """The unit's registers, and a few signals that several of its parts read.
-
-    `token`, `lane`, `query`: of the next score. `others`: tokens without the current one.
-    `chooses`: arg-top-k has something to choose; `chosen`: and has given all of it; `given`: the
-    last kept token is out. `busy`: a kept token's logit of `kept_query` is there. `place`: of a
-    bin, from the lowest on; `of_kept`: of the kept tokens. `wait` counts cycles.
-    """
-
-    def __init__(self, config: DriveEngineConfig) -> None:
-        tokens = range(config.attention.max_context + 1)
-        query = range(max(config.queries, 2))
-        self.tag_layout = data.StructLayout(
-            {"valid": 1, "last": 1, "token": range(config.attention.max_context), "query": query}
-        )
-
-        def flags(*names: str) -> list[Signal]:
-            return [Signal(name=name) for name in names]
-
-        self.state = Signal(State, name="state")
-        self.context, self.newest, self.others, self.token = (
-            Signal(tokens, name=name) for name in ("context", "newest", "others", "token")
-        )
-        self.lane = Signal(range(max(config.lanes, 2)), name="lane")
-        self.query, self.kept_query = Signal(query, name="query"), Signal(query, name="kept_query")
-        self.has_current, self.chooses, self.chosen, self.given, self.busy, self.of_kept = flags(
-            "has_current", "chooses", "chosen", "given", "busy", "of_kept"
-        )
-        self.last_token, self.ends_scores, self.ends_token, self.job_chooses = flags(
-            "last_token", "ends_scores", "ends_token", "job_chooses"
-        )
-        self.place = Signal(range(BINS), name="place")
-        self.wait = Signal(range(SETTLE_CYCLES + 1), name="wait")

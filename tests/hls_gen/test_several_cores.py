@@ -305,6 +305,7 @@ def test_programs_that_wait_for_each_other_are_seen():
     assert not end_together([good, more])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("timing", TIMINGS, ids=["ideal", "uneven"])
 def test_two_cores_in_rtl_give_the_logits(timing):
     """Two tokens behind others, so that both have keys; every word on the chip and off it."""

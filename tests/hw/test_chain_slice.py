@@ -71,7 +71,7 @@ def run_chains(configs, folder, factors=FACTORS, target="generic"):
 
 
 @pytest.mark.parametrize(
-    "target", [pytest.param(t, marks=[pytest.mark.full] * (t == "ecp5")) for t in TARGETS]
+    "target", [pytest.param(t, marks=[pytest.mark.full] * (t != "generic")) for t in TARGETS]
 )
 def test_chains_of_every_length_are_exact_on_every_target(target, tmp_path):
     for config, _, right in run_chains(CHAINS, tmp_path, target=target):

@@ -49,8 +49,10 @@ def test_a_block_is_generated_with_its_contract(run, tmp_path, name, settings):
 
 
 def test_what_hls_leaves_out_is_known():
-    """These are the drive's error correction, and what runs programs."""
-    assert set(blocks.BLOCKS) - set(HLS_BLOCKS) == {"core", "accelerator", "bch"}
+    """These are the drive's error correction and whole engine, and what runs programs."""
+    assert set(blocks.BLOCKS) - set(HLS_BLOCKS) == {
+        *("core", "accelerator", "bch", "attention-engine"),
+    }
 
 
 def test_a_slice_is_not_for_every_configuration(run, tmp_path):

@@ -65,7 +65,7 @@ def test_what_the_bench_expects_is_goldens_attention():
     q = 3 * torch.randn(config.queries, config.head_size, generator=random)
     queries, kv = to_queries(attention, q.half()), from_half(keys, values, 12, 12)
     contexts = torch.tensor(48)
-    scale = golden._scale(attention, queries, kv)
+    scale = golden.logit_scales(attention, queries, kv.key_fraction)
     chosen = golden.choose_channels(attention, queries)[0].numpy()
     pages = [
         Page(ElementKind.KEYS, 0, np.arange(16), kv.keys[k : k + 16], kv.values[k : k + 16])
@@ -86,7 +86,8 @@ def test_what_the_bench_expects_is_goldens_attention():
     approximate = torch.from_numpy(np.where(chosen, whole, 0)) @ kv.keys.T
     _, choice = golden.sparf(attention, queries, kv, contexts)
     assert torch.equal(
-        logits(approximate, golden._scale(attention, queries, kv, factor)), choice.logits
+        logits(approximate, golden.logit_scales(attention, queries, kv.key_fraction, factor)),
+        choice.logits,
     )
 
 
