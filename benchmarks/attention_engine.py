@@ -1,12 +1,14 @@
 """The drive's attention engine in RTL: bytes per cycle, and what SparF reads on a real cache.
 
     python -m benchmarks.attention_engine rate
-    python -m benchmarks.attention_engine reads [HEADS]
+    python -m benchmarks.attention_engine reads [HEADS [CHANNELS]]
 
 `rate` reads sequences of random numbers with the default engine, four dense jobs behind each other,
-from flash that gives 4.9 bytes per cycle and channel. `reads` has SmolLM2-135M read a text; then
-HEADS of its kv heads (6 by default) attend in RTL to what it has in its cache, each with two
-queries of the group. Outputs must be golden's; pages are those that the engine asked for.
+from flash that gives 4.9 bytes per cycle and channel.
+
+`reads` has SmolLM2-135M read a text. Then HEADS of its kv heads (4 by default) attend in RTL to what
+it has in its cache, each with two queries of the group, with CHANNELS in a page of the copy by
+channels (1 by default). Outputs must be golden's; pages are those that the engine asked for.
 """
 
 import sys
@@ -61,7 +63,7 @@ class Reads:
     products: float
 
 
-def reads(count: int) -> list[Reads]:
+def reads(count: int, channels_per_page: int) -> list[Reads]:
     """Run SparF on so many of the model's kv heads, evenly spaced over its layers.
 
     Raises:
@@ -71,7 +73,7 @@ def reads(count: int) -> list[Reads]:
         flash_channels=4,
         head_size=64,
         queries=3,
-        channels_per_page=1,
+        channels_per_page=channels_per_page,
         context_bits=12,
         attempts=1,
     )
@@ -122,10 +124,14 @@ def main() -> None:
             most = FLASH_BYTES_PER_CYCLE * case.lanes / 8
             print(f"{case.name:>7}  {rate:15.2f}  {rate / most:19.2%}  {case.held:17}")
         return
-    made = reads(int(sys.argv[2]) if len(sys.argv) > 2 else 6)
-    for name in ("pages", "products"):
-        each = [getattr(one, name) for one in made]
-        print(f"{name}: {np.mean(each):.3f} on average, {min(each):.3f} to {max(each):.3f}")
+    count, channels = (int(each) for each in [*sys.argv[2:], *("4", "1")[len(sys.argv[2:]) :]])
+    made = reads(count, channels)
+    for context in sorted({each.context for each in made}):
+        some = [each for each in made if each.context == context]
+        pages, products = (
+            np.mean([getattr(each, n) for each in some]) for n in ("pages", "products")
+        )
+        print(f"context {context}: {pages:.3f} of the pages, {products:.3f} of the products")
 
 
 if __name__ == "__main__":

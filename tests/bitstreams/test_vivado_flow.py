@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from small_image import DESIGN, SETTINGS
@@ -93,6 +94,7 @@ def test_bad_input_of_the_vendor_flow(run, monkeypatch, tmp_path):
     assert (status, "did you mean zcu102?" in err) == (2, True)
     with pytest.raises(ConfigError, match=r"^clock_mhz is 101; no MMCM factors make it"):
         find_mmcm(125, 101)
+    monkeypatch.setattr(vivado_flow, "synthesise", lambda *_: SimpleNamespace(dsp=2))
     design = find_design(DESIGN)
     wrong = type(design)(design.config, design.component, lambda _: 3, design.size)
     config = design.config(**SETTINGS)
