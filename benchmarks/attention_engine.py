@@ -6,8 +6,8 @@
 `rate` reads sequences of random numbers with the default engine, four dense jobs behind each other,
 from flash that gives 4.9 bytes per cycle and channel.
 
-`reads` has SmolLM2-135M read a text. Then HEADS of its kv heads (4 by default) attend in RTL to what
-it has in its cache, each with two queries of the group, with CHANNELS in a page of the copy by
+`reads` has SmolLM2-135M read a text. Then HEADS of its kv heads (4 by default) attend in RTL to
+what it has in its cache, each with two queries of the group, with CHANNELS in a page of the copy by
 channels (1 by default). Outputs must be golden's; pages are those that the engine asked for.
 """
 
