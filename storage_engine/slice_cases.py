@@ -173,15 +173,15 @@ class _Maker:
         size, most = span_tokens(config), config.layout.group_tokens
         pages: list[Page] = []
         spans: list[tuple[int, int]] = []
-        first = int(random.integers(0, 4))
-        count = 0
+        most_spans = min(config.attention.max_context // size, 8)
+        first, count = int(random.integers(0, (most_spans + 1) // 2)), 0
         if work in _SPANS:
-            count = int(random.integers(1, 5))
+            count = int(random.integers(1, max(most_spans - first, 2)))
             for span in range(first, first + count):
                 some = 0 if random.random() < 0.1 else int(random.integers(1, 4))
                 pages += [self._channels(span * size, size) for _ in range(some)]
                 spans.append((span, size))
-        if work in _TAILS:
+        if work in _TAILS and first + count < most_spans:
             tail = first + count
             tokens = int(random.integers(1, size + 1))
             groups = range(tail * size // most, -(-(tail * size + tokens) // most))
