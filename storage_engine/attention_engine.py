@@ -138,7 +138,7 @@ class AttentionEngine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """The parts; each job is told to all that have to do with it."""
         m = Module()
-        p, config = _Parts(m, platform, self.config), self.config
+        p = _Parts(m, platform, self.config)
         self._accept(m, platform, p)
         self._read(m, p)
         self._compute(m, p)
@@ -162,7 +162,6 @@ class AttentionEngine(wiring.Component):
             (outcome.o_completion, self.o_completion),
         ):
             _join(m, source, sink)
-        assert config.attention.compensation
         return m
 
     def _accept(self, m: Module, platform: object, p: "_Parts") -> None:

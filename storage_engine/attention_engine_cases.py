@@ -9,22 +9,14 @@ import torch
 
 from golden.attention_engine import Choice, Partial, dense, outputs, sparf
 from golden.attention_engine_formats import KvHead, from_bytes, from_half, to_half, to_queries
-from golden.bit_packing import pack_fields
 from golden.spec.drive_engine import DriveEngineConfig
 from golden.spec.kv_layout import KvKind
-from hw.payloads import of_struct
-from storage_engine.engine_job_layouts import (
-    SEQUENCE_LOW,
-    Status,
-    engine_job_layout,
-    page_entry_layout,
-)
-from storage_engine.engine_layouts import half_layout, value_sum_layout
+from storage_engine.engine_job_layouts import Status
+from storage_engine.engine_streams import JobFields, of_entries, of_halves, of_job, of_value_sum
 from storage_engine.engine_tables import job_table
 from storage_engine.flash_format import PageCodec, PageHeader, PageType
 from storage_engine.kv_address import KvAddress, SequenceId, channel_index
 from storage_engine.kv_layout import KvLayout
-from storage_engine.slice_jobs import of_array
 
 
 @dataclass(frozen=True)
@@ -138,13 +130,11 @@ class Job:
         early = table[: len(table) - groups]
         wanted = channels.tolist() * spans
         wanted += [True] * (len(early) - len(wanted))
-        every = [*early, *table[len(early) :]]
-        return [one for one, is_wanted in zip(every, [*wanted, *kept], strict=True) if is_wanted]
+        return [one for one, is_wanted in zip(table, [*wanted, *kept], strict=True) if is_wanted]
 
     def status(self) -> Status:
         """Return what becomes of it if all its pages can be read."""
-        counts = (self.context == 0) or (self.sparf and self._k() >= self.context)
-        if counts:
+        if self.context == 0 or (self.sparf and self._k() >= self.context):
             return Status.BAD_JOB
         if self.absent.intersection(self.reads()):
             return Status.MISSING
@@ -153,38 +143,27 @@ class Job:
 
     def payload(self, number: int) -> np.ndarray:
         """Return the job's payload, by its number."""
-        attention, sequence = self.config.attention, self.sequence
-        packed = KvAddress(*sequence.name, KvKind.PAIRS, 0).pack() >> SEQUENCE_LOW
-        fields = {
-            "id": number,
-            "sequence": packed,
-            "context": self.context,
-            "sparf": self.sparf,
-            "k": self._k(),
-            "newest": min(attention.newest(self.context), self._k()),
-            "key_fraction": sequence.key_fraction,
-            "value_fraction": sequence.value_fraction,
-        }
-        return of_struct(
-            engine_job_layout(self.config),
-            **{name: np.array([int(value)]) for name, value in fields.items()},
+        sequence, k = self.sequence, self._k()
+        fields = JobFields(
+            *(sequence.name, self.context, self.sparf, k),
+            min(self.config.attention.newest(self.context), k),
+            *(sequence.key_fraction, sequence.value_fraction),
         )
+        return of_job(self.config, number, fields)
 
     def query_payloads(self) -> np.ndarray:
         """Return the queries' beats."""
-        bits = self.queries.view(np.int16).astype(np.int64).reshape(-1, self.config.lanes)
-        return of_array(half_layout(self.config), bits)
+        return of_halves(self.config, self.queries)
 
     def value_sum_payloads(self) -> np.ndarray:
         """Return the beats of the sum of values, of a SparF job."""
-        compensation = self.golden[0].compensation
-        rows = compensation.value_sum.numpy() if compensation else np.zeros((0,), np.int64)
-        return of_array(value_sum_layout(self.config), rows.reshape(-1, self.config.lanes))
+        missed = self.golden[0].compensation
+        total = missed.value_sum.numpy() if missed else np.zeros(0, np.int64)
+        return of_value_sum(self.config, total)
 
     def output_payloads(self) -> np.ndarray:
         """Return the outputs' beats."""
-        bits = self.outputs().view(np.int16).astype(np.int64)
-        return of_array(half_layout(self.config), bits.reshape(-1, self.config.lanes))
+        return of_halves(self.config, self.outputs())
 
     def _k(self) -> int:
         return self.config.attention.tokens(self.context) if self.k < 0 else self.k
@@ -224,13 +203,8 @@ class FlashImage:
 
     def entries(self, job: Job) -> np.ndarray:
         """Return the beats of a job's part of the table."""
-        rows = [
-            (0, 0, 0) if address in job.absent else (1, *self.place(address))
-            for address in job.table()
-        ]
-        columns = np.array(rows, np.int64).reshape(-1, 3)
-        layout = page_entry_layout(self.config)
-        return pack_fields(*((columns[:, [k]], field.width) for k, (_, field) in enumerate(layout)))
+        places = [(0, 0, 0) if a in job.absent else (1, *self.place(a)) for a in job.table()]
+        return of_entries(self.config, places)
 
     def pages_of(self, channel: int, room: int) -> np.ndarray:
         """Return a channel's pages, uint8 [room, stored_bytes]."""

@@ -13,7 +13,7 @@ import numpy as np
 from golden.spec.attention_engine import AttentionConfig
 from golden.spec.errors import ConfigError, ShapeError
 from golden.spec.kv_layout import ADDRESS_FIELDS
-from storage_engine.drive_attend import AttendAnswer, AttendEngine, AttendJob
+from storage_engine.drive_attend import AttendAnswer, AttendEngine, AttendJob, failed
 from storage_engine.drive_commands import (
     SPARF,
     CommandStatus,
@@ -23,7 +23,7 @@ from storage_engine.drive_commands import (
     Submission,
 )
 from storage_engine.engine_layouts import FRACTION_BITS
-from storage_engine.flash_errors import DriveError, UncorrectableError
+from storage_engine.flash_errors import DriveError
 from storage_engine.flash_health import health_of
 from storage_engine.kv_address import SequenceId
 from storage_engine.kv_store import KvStore
@@ -208,11 +208,8 @@ class Drive:
         return Completion(command.id, answer.status, len(packed))
 
     def _refusal(self, error: DriveError) -> Refusal:
-        status = CommandStatus(0x10 | error.status)
-        if isinstance(error, UncorrectableError):
-            channels = self.store.manager.reader.flash.shape.channels
-            return Refusal(status, error.block % channels, error.page)
-        return Refusal(status)
+        answer = failed(error, self.store.manager.reader.flash.shape)
+        return Refusal(answer.status, answer.flash_channel, answer.page)
 
 
 def _sequence(command: Submission) -> SequenceId:

@@ -18,7 +18,8 @@ from golden.attention_engine_formats import (
 )
 from golden.spec.drive_engine import DriveEngineConfig
 from storage_engine.drive_commands import CommandStatus
-from storage_engine.flash_errors import MissingError, UncorrectableError
+from storage_engine.flash_device import FlashShape
+from storage_engine.flash_errors import DriveError, UncorrectableError
 from storage_engine.kv_address import SequenceId
 from storage_engine.kv_store import KvStore
 
@@ -48,13 +49,22 @@ class AttendJob:
 class AttendAnswer:
     """What became of it: `outputs` float16 [queries, head_size] if all went well.
 
-    Of UNCORRECTABLE, `flash_channel` and `page` say where.
+    Of UNCORRECTABLE, `flash_channel` and `page` say where, as `FlashShape.on_channel` does.
     """
 
     status: CommandStatus
     outputs: np.ndarray | None = None
     flash_channel: int = 0
     page: int = 0
+
+
+def failed(error: DriveError, shape: FlashShape) -> AttendAnswer:
+    """Return what the host is told of an error; INTERNAL if it should never be told of it."""
+    told = {status.value: status for status in CommandStatus}
+    status = told.get(0x10 | error.status, CommandStatus.INTERNAL)
+    if isinstance(error, UncorrectableError):
+        return AttendAnswer(status, None, *shape.on_channel(error.block, error.page))
+    return AttendAnswer(status)
 
 
 class AttendEngine(Protocol):
@@ -81,13 +91,8 @@ class GoldenEngine:
     def _attend(self, store: KvStore, job: AttendJob) -> AttendAnswer:
         try:
             keys, values = store.read(job.sequence, 0, job.context)
-        except MissingError:
-            return AttendAnswer(CommandStatus.MISSING)
-        except UncorrectableError as error:
-            channels = store.manager.reader.flash.shape.channels
-            return AttendAnswer(
-                CommandStatus.UNCORRECTABLE, None, error.block % channels, error.page
-            )
+        except DriveError as error:
+            return failed(error, store.manager.reader.flash.shape)
         config = replace(self.config, k=job.k, local=job.newest).attention
         given = torch.from_numpy(job.queries)
         stored = [torch.from_numpy(elements(self.config, part)) for part in (keys, values)]

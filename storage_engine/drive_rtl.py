@@ -4,33 +4,31 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from amaranth.lib import data
 
 from golden.attention_engine_formats import to_fixed
-from golden.bit_packing import pack_fields
 from golden.spec.drive_engine import DriveEngineConfig
 from golden.spec.errors import ConfigError
 from hw import player
 from hw.emit import emit
-from hw.payloads import of_struct
-from storage_engine.drive_attend import AttendAnswer, AttendJob, elements
+from storage_engine.drive_attend import AttendAnswer, AttendJob, elements, failed
 from storage_engine.drive_commands import CommandStatus
-from storage_engine.engine_job_layouts import (
-    SEQUENCE_LOW,
-    Status,
-    completion_layout,
-    engine_job_layout,
-    page_entry_layout,
+from storage_engine.engine_job_layouts import Status
+from storage_engine.engine_streams import (
+    Entry,
+    JobFields,
+    completions,
+    idle_cycles,
+    of_entries,
+    of_halves,
+    of_job,
+    of_value_sum,
 )
-from storage_engine.engine_layouts import half_layout, value_sum_layout
 from storage_engine.engine_tables import job_table
 from storage_engine.flash_channel_model import EngineWithFlash, FlashModelConfig
-from storage_engine.flash_errors import MissingError, UncorrectableError
+from storage_engine.flash_errors import DriveError
 from storage_engine.flash_format import PageHeader, PageType
 from storage_engine.kv_address import KvAddress
 from storage_engine.kv_store import KvStore
-from storage_engine.slice_jobs import of_array
-from storage_engine.verify_attention_engine import idle_cycles
 
 STATUS = {
     Status.OK: CommandStatus.OK,
@@ -58,43 +56,35 @@ class RtlEngine:
         """Carry out jobs, in their order."""
         if store.manager.reader.codec.config != self.config.code:
             raise ConfigError("the drive's pages have another code than the engine's")
-        sums: list[np.ndarray | None] = [self._value_sum(store, job) for job in jobs]
-        ready = [job for job, each in zip(jobs, sums, strict=True) if each is not None]
-        images = _Images(self.config, store)
-        entries = [
-            images.entry(address)
-            for job in ready
-            for address in job_table(self.config, job.sequence, job.context, sparf=job.sparf)
+        sums = [self._value_sum(store, job) for job in jobs]
+        ready = [
+            (job, each)
+            for job, each in zip(jobs, sums, strict=True)
+            if not isinstance(each, AttendAnswer)
         ]
-        answers = iter(
-            self._run(ready, [each for each in sums if each is not None], entries, images)
-        )
-        lost = AttendAnswer(CommandStatus.UNCORRECTABLE)
-        return [lost if each is None else next(answers) for each in sums]
+        made = iter(self._run(store, ready) if ready else ())
+        return [each if isinstance(each, AttendAnswer) else next(made) for each in sums]
 
     def _run(
-        self,
-        jobs: Sequence[AttendJob],
-        sums: Sequence[np.ndarray],
-        entries: Sequence[tuple[int, int, int]],
-        images: "_Images",
+        self, store: KvStore, jobs: Sequence[tuple[AttendJob, np.ndarray]]
     ) -> list[AttendAnswer]:
-        config = self.config
+        """Return what the simulation makes of jobs and their sums of values."""
+        config, images = self.config, _Images(self.config, store)
+        entries = [
+            images.entry(address)
+            for job, _ in jobs
+            for address in job_table(config, job.sequence, job.context, sparf=job.sparf)
+        ]
         model = FlashModelConfig(images.room, config.attempts)
-        halves = [each.queries.view(np.int16).reshape(-1, config.lanes) for each in jobs]
-        columns = np.array(entries, np.int64).reshape(-1, 3)
-        layout = page_entry_layout(config)
         words = {c: images.words(c) for c in range(config.flash_channels)}
         case = player.Case(
             inputs={
-                "i_job": np.concatenate([self._job(n, job) for n, job in enumerate(jobs)]),
-                "i_query": of_array(half_layout(config), np.concatenate(halves).astype(np.int64)),
-                "i_entry": pack_fields(
-                    *((columns[:, [k]], field.width) for k, (_, field) in enumerate(layout))
+                "i_job": np.concatenate(
+                    [of_job(config, n, _fields(job)) for n, (job, _) in enumerate(jobs)]
                 ),
-                "i_value_sum": of_array(
-                    value_sum_layout(config), np.concatenate(sums).reshape(-1, config.lanes)
-                ),
+                "i_query": np.concatenate([of_halves(config, job.queries) for job, _ in jobs]),
+                "i_entry": of_entries(config, entries),
+                "i_value_sum": np.concatenate([of_value_sum(config, total) for _, total in jobs]),
                 **{f"i_image_{c}": each for c, each in words.items()},
             },
             outputs={
@@ -107,9 +97,9 @@ class RtlEngine:
             max_idle_cycles=idle_cycles(config),
         )
         (trace,) = player.play(emit(EngineWithFlash, config, model), [case], logged=())
-        return self._answers(trace)
+        return self._answers(trace, images)
 
-    def _answers(self, trace: player.Trace) -> list[AttendAnswer]:
+    def _answers(self, trace: player.Trace, images: "_Images") -> list[AttendAnswer]:
         """Return the answers, with the outputs that are there in the order of jobs."""
         config = self.config
         given = iter(
@@ -118,38 +108,23 @@ class RtlEngine:
             .reshape(-1, config.queries, config.head_size)
         )
         answers = []
-        for row in trace.outputs["o_completion"]:
-            fields = _fields(completion_layout(config), row)
-            status = Status(fields["status"])
-            made = next(given).copy() if status is Status.OK else None
-            answers.append(
-                AttendAnswer(STATUS[status], made, fields["flash_channel"], fields["page"])
-            )
+        for done in completions(config, trace.outputs["o_completion"]):
+            status, outputs, place = STATUS[done.status], None, (0, 0)
+            if done.status is Status.OK:
+                outputs = next(given).copy()
+            elif done.status is Status.LOST:
+                place = images.place(done.flash_channel, done.page)
+            answers.append(AttendAnswer(status, outputs, *place))
         return answers
 
-    def _job(self, number: int, job: AttendJob) -> np.ndarray:
-        sequence = KvAddress(*job.sequence, 1, 0).pack() >> SEQUENCE_LOW  # type: ignore[arg-type]
-        fields = {
-            "id": number,
-            "sequence": sequence,
-            "context": job.context,
-            "sparf": job.sparf,
-            "k": job.k,
-            "newest": job.newest,
-            "key_fraction": job.key_fraction,
-            "value_fraction": job.value_fraction,
-        }
-        rows = {name: np.array([int(value)]) for name, value in fields.items()}
-        return of_struct(engine_job_layout(self.config), **rows)
-
-    def _value_sum(self, store: KvStore, job: AttendJob) -> np.ndarray | None:
-        """Return the sum of all values that SparF needs, [0 or head_size]; None if one is lost."""
+    def _value_sum(self, store: KvStore, job: AttendJob) -> np.ndarray | AttendAnswer:
+        """Return the sum of all values that SparF needs, [0 or head_size], or why there is none."""
         if not job.sparf:
             return np.zeros(0, np.int64)
         try:
             _, values = store.read(job.sequence, 0, job.context)
-        except (MissingError, UncorrectableError):
-            return None
+        except DriveError as error:
+            return failed(error, store.manager.reader.flash.shape)
         stored = torch.from_numpy(elements(self.config, values))
         fixed = stored.long()
         if self.config.kv_bits == 16:
@@ -163,23 +138,30 @@ class _Images:
     def __init__(self, config: DriveEngineConfig, store: KvStore) -> None:
         self.config, self.store = config, store
         self._pages: list[list[list[np.ndarray]]] = [[] for _ in range(config.flash_channels)]
-        self._entries: dict[int, tuple[int, int, int]] = {}
+        self._entries: dict[int, Entry] = {}
+        self._places: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
     def room(self) -> int:
         """Pages that each channel's memory has room for, a power of 2."""
         return 1 << max(max(map(len, self._pages)) - 1, 0).bit_length()
 
-    def entry(self, address: int) -> tuple[int, int, int]:
-        """Return the table's entry of a page: present, flash channel, number."""
+    def entry(self, address: int) -> Entry:
+        """Return the table's entry of a page."""
         if address not in self._entries:
             found = self._find(address)
             if found is None:
                 return 0, 0, 0
-            channel, reads = found
-            self._entries[address] = 1, channel, len(self._pages[channel])
+            (channel, page), reads = found
+            number = len(self._pages[channel])
+            self._entries[address] = 1, channel, number
+            self._places[channel, number] = channel, page
             self._pages[channel].append(reads)
         return self._entries[address]
+
+    def place(self, channel: int, number: int) -> tuple[int, int]:
+        """Return where the drive has an entry's page: flash channel, and page there."""
+        return self._places[channel, number]
 
     def words(self, channel: int) -> np.ndarray:
         """Return a channel's words: of all pages the first read, then of all the second, ..."""
@@ -189,22 +171,25 @@ class _Images:
             stored[:, number] = reads
         return stored.reshape(-1, code.word_bytes)
 
-    def _find(self, address: int) -> tuple[int, list[np.ndarray]] | None:
-        """Return a page's channel and reads, from memory or flash; None if it is not there."""
+    def _find(self, address: int) -> tuple[tuple[int, int], list[np.ndarray]] | None:
+        """Return a page's place and reads, from memory or flash; None if it is not there.
+
+        A page in memory has no place in flash yet, but the channel of its unit.
+        """
         manager, attempts = self.store.manager, self.config.attempts
         write = self.store.in_memory(KvAddress.unpack(address))
         if write:
             header = PageHeader(PageType.DATA, write.tokens, 0, 0, address, 0)
             stored = manager.reader.codec.encode(header, write.payload)
-            return write.unit % self.config.flash_channels, [stored] * attempts
+            return (write.unit % self.config.flash_channels, 0), [stored] * attempts
         located = manager.table.get(address)
         if located is None:
             return None
         flash = manager.reader.flash
         reads = [flash.read(located.block, located.page, retry) for retry in range(attempts)]
-        return located.block % flash.shape.channels, reads
+        return flash.shape.on_channel(located.block, located.page), reads
 
 
-def _fields(layout: data.StructLayout, row: np.ndarray) -> dict[str, int]:
-    packed = int.from_bytes(row.tobytes(), "little")
-    return {name: packed >> field.offset & (1 << field.width) - 1 for name, field in layout}
+def _fields(job: AttendJob) -> JobFields:
+    """Return a job but its queries."""
+    return JobFields(**{name: each for name, each in vars(job).items() if name != "queries"})

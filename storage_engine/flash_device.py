@@ -57,6 +57,11 @@ class FlashShape:
         """Blocks of all units."""
         return self.units * self.blocks_per_unit
 
+    def on_channel(self, block: int, page: int) -> tuple[int, int]:
+        """Return a page's channel, and its number among that channel's pages."""
+        number, channel = divmod(block, self.channels)
+        return channel, number * self.pages_per_block + page
+
     def describe(self, block: int, page: int) -> str:
         """Return a page's physical address in words."""
         rest, channel = divmod(block % self.units, self.channels)

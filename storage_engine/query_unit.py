@@ -18,6 +18,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.attention_engine_formats import HALF_EXPONENT_BIAS
 from golden.spec.drive_engine import DriveEngineConfig
 from hw.emit import add
 from hw.group_scale import delay
@@ -134,10 +135,15 @@ class QueryUnit(wiring.Component):
         for bit in range(MANTISSA_BITS):
             with m.If(mantissa[bit]):
                 m.d.comb += length.eq(bit + 1)
-        # With these fraction bits the largest has all bits of a query; 40 is golden's for zeros.
+        # With these fraction bits the largest has all bits of a query; of zeros it is `most`.
+        most = config.attention.query_bits - 1 + HALF_EXPONENT_BIAS
         fraction = Signal(signed(FRACTION_BITS))
         m.d.comb += fraction.eq(
-            Mux(exponent.any(), 29 - exponent, Mux(mantissa.any(), 39 - length, 40))
+            Mux(
+                exponent.any(),
+                most - (MANTISSA_BITS + 1) - exponent,
+                Mux(mantissa.any(), most - 1 - length, most),
+            )
         )
         _, place = logit_scale(config)
         m.d.sync += r.exponent.eq(place - fraction - r.key_fraction)

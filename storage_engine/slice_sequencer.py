@@ -64,7 +64,6 @@ class SliceSequencer(wiring.Component):
         """Offer a command until the last slice has done it."""
         m = Module()
         size = self.config.layout.span_tokens
-        bits = size.bit_length() - 1
         job = self.i_job.payload
         state, span = Signal(State), Signal.like(self.o_0.payload.span)
         left = Signal.like(job.context)  # tokens of this span and behind it
@@ -93,7 +92,6 @@ class SliceSequencer(wiring.Component):
                     m.d.sync += state.eq(State.PARTIAL)
             with m.Case(State.PARTIAL), m.If(done):
                 m.d.sync += [state.eq(State.JOB), self.odd.eq(~self.odd)]
-        assert size == 1 << bits
         return m
 
     def _offer(self, m: Module, state: Value, slot: Value, span: Value, tokens: Value) -> Value:

@@ -19,7 +19,9 @@ from storage_engine.drive_commands import (
     sequence_field,
 )
 from storage_engine.drive_host import Attend, CommandError
+from storage_engine.flash_errors import DriveError, NotFormattedError
 from storage_engine.kv_address import SequenceId
+from storage_engine.kv_store import KvStore
 
 
 def golden(keys, values, asked):
@@ -172,9 +174,22 @@ def test_a_page_that_cannot_be_read_is_named():
         if (block, page) == (located.block, located.page)
         else read(block, page, retry)
     )
-    with pytest.raises(CommandError, match=rf"page {located.page} of flash channel") as error:
+    channel, page = flash.shape.on_channel(located.block, located.page)
+    where = rf"page {page} of flash channel {channel} cannot"
+    with pytest.raises(CommandError, match=where) as error:
         host.attend(Attend(SEQUENCE, queries(2), 64))
     assert error.value.status is CommandStatus.UNCORRECTABLE
+    assert len(host.health()) == 12
+
+
+@pytest.mark.parametrize("error", [NotFormattedError, DriveError])
+def test_an_error_that_no_command_should_meet_is_an_internal_one(host, monkeypatch, error):
+    def flush(_):
+        raise error("of what nobody thought")
+
+    monkeypatch.setattr(KvStore, "flush", flush)
+    with pytest.raises(CommandError, match="INTERNAL"):
+        host.flush()
     assert len(host.health()) == 12
 
 
