@@ -203,23 +203,30 @@ class Play:
     def _is_right(self, done: Completion) -> bool:
         """Return whether a completion is what the job with its number must have.
 
-        Bits are known where no page is read again, for how often that is hangs on the jobs behind.
+        How often a page is read again hangs on the jobs before and behind as well, so a job with
+        retries has at least the reads and the corrected bits that its own pages need.
         """
         if done.id >= len(self.case.jobs) or done.status is not self.status[done.id]:
             return False
-        job = self.case.jobs[done.id]
+        reads = self.case.jobs[done.id].reads()
         if done.status is Status.LOST:
-            lost = [self.image.place(a) for a in job.reads() if self.tries(a) is None]
+            lost = [self.image.place(a) for a in reads if self.tries(a) is None]
             return (done.flash_channel, done.page) in lost
-        if done.status is not Status.OK or done.retries:
+        if done.status is not Status.OK:
             return True
-        reads = job.reads()
-        return (done.reads, done.corrected) == (len(reads), sum(map(self._wrong_bits, reads)))
+        needed_reads = sum(self.tries(address) or 0 for address in reads)
+        needed_bits = sum(map(self._wrong_bits, reads))
+        if done.retries:
+            return done.reads >= needed_reads and done.corrected >= needed_bits
+        return (done.reads, done.corrected) == (needed_reads, needed_bits)
 
     def _wrong_bits(self, address: int) -> int:
-        """Return how many bits are corrected in a page that is good when it is first read."""
+        """Return how many bits are corrected in a page when it is at last good."""
         images = self.case.disturbed.get(address)
-        return int(read_page(self.case.config.code, images[0]).corrected.sum()) if images else 0
+        if images is None:
+            return 0
+        good = images[min((self.tries(address) or 0), len(images)) - 1]
+        return int(read_page(self.case.config.code, good).corrected.sum())
 
     def _contract(self, latency: int) -> int:
         (job,) = self.case.jobs
