@@ -70,6 +70,7 @@ def test_a_tiny_model_over_several_blocks_of_the_cache():
     assert result.differences == []
 
 
+@pytest.mark.full
 def test_a_layer_of_a_language_model_is_exact():
     """The first decoder layer of SmolLM2, INT8, as it reads tokens of a prompt together, and one.
 
