@@ -3,8 +3,8 @@
     python -m benchmarks.attention_engine rate
     python -m benchmarks.attention_engine reads [HEADS [CHANNELS]]
 
-`rate` reads sequences of random numbers with the default engine, four dense jobs behind each other,
-from flash that gives 4.9 bytes per cycle and channel.
+`rate` reads random numbers with the default engine: eight dense jobs behind each other, one for
+each of a layer's kv heads, from flash that gives 4.9 bytes per cycle and channel.
 
 `reads` has SmolLM2-135M read a text. Then HEADS of its kv heads (4 by default) attend in RTL to
 what it has in its cache, each with two queries of the group, with CHANNELS in a page of the copy by
@@ -22,6 +22,7 @@ from golden.spec.drive_engine import DriveEngineConfig
 from storage_engine.attention_engine_cases import (
     Job,
     StoredSequence,
+    as_heads,
     random_queries,
     random_sequence,
 )
@@ -35,19 +36,20 @@ FLASH_BYTES_PER_CYCLE = 4.9
 HEADROOM = 2.0
 """Of a cache's range over what is in it."""
 
-CONTEXTS = (1024, 1500, 2048)
+CONTEXTS = (1024, 1032, 1100, 1500, 2048)
+HEADS = 8
 
 
 def rates() -> list[CaseResult]:
     """Run dense jobs from flash at its rate."""
     config = DriveEngineConfig(attempts=1)
     random = np.random.default_rng(0)
-    sequence = random_sequence(config, random, max(CONTEXTS))
+    heads = as_heads(random_sequence(config, random, max(CONTEXTS)), HEADS)
     cases = [
         Case(
             str(n),
             config,
-            tuple(Job(sequence, random_queries(config, random), n) for _ in range(4)),
+            tuple(Job(head, random_queries(config, random), n) for head in heads),
         )
         for n in CONTEXTS
     ]

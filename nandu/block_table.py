@@ -300,7 +300,10 @@ BLOCKS = {
         storage_engine.attention_engine_trials.random_cases,
         storage_engine.attention_engine_trials.coverage,
         storage_engine.verify_attention_engine.run_cases,
-        apart=("page_front_end_", "attention_slice_", "channel_reader_"),
+        apart=(
+            *("page_front_end_", "attention_slice_", "channel_reader_"),
+            *("query_unit_", "likelihood_unit_", "finisher_"),
+        ),
         parts=_ENGINE_PARTS,
     ),
 }

@@ -1,7 +1,7 @@
 """Sequences in flash and jobs over them for the engine's bench: streams, and golden's answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -225,6 +225,11 @@ def random_sequence(
         return StoredSequence(config, name, keys, values)
     keys, values = random.normal(0, 1, shape).astype(np.float16)
     return StoredSequence(config, name, keys, values, 12, 12)
+
+
+def as_heads(sequence: StoredSequence, count: int) -> list[StoredSequence]:
+    """Return a sequence as so many kv heads: each one's pages begin on the next flash channel."""
+    return [replace(sequence, name=sequence.name._replace(head=head)) for head in range(count)]
 
 
 def random_queries(

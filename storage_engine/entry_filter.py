@@ -30,14 +30,14 @@ def page_beats(config: DriveEngineConfig) -> int:
 def place_layout(config: DriveEngineConfig) -> data.StructLayout:
     """A beat that is wanted, before it is read.
 
-    `beat`: its number in the page, and above it the buffer's `half`. `lanes`: those that count.
-    `fraction`: of its fixed point. The others are those of `element_layout`.
+    `beat`: its number in the page, and above it the page's `place` in the buffer. `lanes`: those
+    that count. `fraction`: of its fixed point. The others are those of `element_layout`.
     """
     fields = dict(element_layout(config).members)
     del fields["elements"]
     return data.StructLayout(
         {
-            "beat": range(2 * page_beats(config)),
+            "beat": range(config.buffer_pages * page_beats(config)),
             "lanes": config.lanes,
             "fraction": signed(FRACTION_BITS),
             **fields,
@@ -109,7 +109,7 @@ class EntryFilter(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~busy),
             self.o.valid.eq(busy & left[0]),
-            place.beat.eq(Cat(beat, page.half)),
+            place.beat.eq(Cat(beat, page.place)),
             place.fraction.eq(Mux(values, request.value_fraction, request.key_fraction)),
             place.row.eq(row),
             place.token.eq(entry),

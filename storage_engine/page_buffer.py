@@ -1,4 +1,4 @@
-"""Two pages: one is received and judged, the other one is read.
+"""Some pages: one is received and judged, one is read, and those between them wait.
 
 A page counts only as a whole. It becomes readable when the status of its last chunk says that all
 are good and its header is that of the page that was asked for; else the next page is written over
@@ -25,30 +25,32 @@ TOKENS_BITS, ADDRESS_BITS = 16, 64
 
 
 def wanted_layout(config: DriveEngineConfig) -> data.StructLayout:
-    """A page that can be read: the request for it, and in which half of the buffer it is."""
-    return data.StructLayout({"request": page_request_layout(config), "half": 1})
+    """A page that can be read: the request for it, and its place in the buffer."""
+    return data.StructLayout(
+        {"request": page_request_layout(config), "place": range(config.buffer_pages)}
+    )
 
 
 def buffer_words(config: DriveEngineConfig) -> int:
-    """Return the words of two pages' payloads."""
-    return 2 * config.page_bytes // config.code.word_bytes
+    """Return the words of all pages' payloads."""
+    return config.buffer_pages * config.page_bytes // config.code.word_bytes
 
 
 class PageBuffer(wiring.Component):
     """Receives pages and judges them.
 
-    Throughput: one word per cycle, as long as a page is read before the next one's last status. It
-    takes nothing of a page before there is a request for it. Latency: a page can be read in the
-    cycle after its verdict.
+    Throughput: one word per cycle, as long as `o_page` is taken in the cycle of a page's last
+    status. It takes nothing of a page before there is a request for it. Latency: a page can be read
+    in the cycle after its verdict.
 
     Members:
         i: stream of the words of pages, data and tags, `page_words` a page.
         i_chunk: stream of `page_status_layout`, a beat per chunk, behind the chunk's last word.
         i_request: stream of `page_request_layout`, in the order of the pages.
         o_verdict: stream of `page_verdict_layout`, in the order of the pages.
-        o_page: stream of `wanted_layout`, a beat for each good page, with its verdict. Who takes
-            it has read the page before it is ready for the next one.
-        read, address: read the word at `address`: page words, and `half` above them.
+        o_page: stream of `wanted_layout`, a beat for each good page, with its verdict. When the
+            next one is taken, at most `buffer_pages - 2` of those before it have not been read.
+        read, address: read the word at `address`: page words, and `place` above them.
         word: what was read last, from the next cycle on.
 
     Raises:
@@ -81,7 +83,8 @@ class PageBuffer(wiring.Component):
         m = Module()
         code = self.config.code
         request = Signal(page_request_layout(self.config))
-        requested, judged, half = Signal(), Signal(), Signal()
+        requested, judged = Signal(), Signal()
+        place = Signal(range(self.config.buffer_pages))
         chunk = Signal(range(code.chunks))
         taken = Signal()
         number, is_tag = self._place(m, taken)
@@ -90,19 +93,19 @@ class PageBuffer(wiring.Component):
             taken.eq(self.i.valid & requested),
             self.i_request.ready.eq(~requested | judged),
             self.o_page.payload.request.eq(request),
-            self.o_page.payload.half.eq(half),
+            self.o_page.payload.place.eq(place),
         ]
         with m.If(self.i_request.ready):
             m.d.sync += [requested.eq(self.i_request.valid), request.eq(self.i_request.payload)]
 
-        place = Cat(number[: _bits(code.data_bytes // code.word_bytes)], chunk)
-        self._keep(m, Cat(place, half), taken & ~is_tag)
+        word = Cat(number[: _bits(code.data_bytes // code.word_bytes)], chunk)
+        self._keep(m, Cat(word, place), taken & ~is_tag)
         tag = Cat(number[: _bits(code.tag_bytes // code.word_bytes)], chunk)
         misplaced = self._misplaced(m, request, tag, taken & is_tag, judged)
         not_finite = self._not_finite(m, taken & ~is_tag, judged)
         good = self._judge(m, chunk, judged, misplaced, not_finite)
         with m.If(judged & good):
-            m.d.sync += half.eq(~half)
+            m.d.sync += place.eq(place + 1)
         return m
 
     def _place(self, m: Module, taken: Value) -> tuple[Signal, Value]:
@@ -113,13 +116,13 @@ class PageBuffer(wiring.Component):
             m.d.sync += number.eq(Mux(number == code.message_words - 1, 0, number + 1))
         return number, number[_bits(code.data_bytes // code.word_bytes)]
 
-    def _keep(self, m: Module, place: Value, enable: Value) -> None:
+    def _keep(self, m: Module, address: Value, enable: Value) -> None:
         m.submodules.memory = rows = memory.Memory(
             shape=unsigned(self.config.word_bits), depth=buffer_words(self.config), init=[]
         )
         write, read = rows.write_port(), rows.read_port()
         m.d.comb += [
-            write.addr.eq(place),
+            write.addr.eq(address),
             write.data.eq(self.i.payload),
             write.en.eq(enable),
             read.addr.eq(self.address),
@@ -218,7 +221,7 @@ def front_end_name(config: DriveEngineConfig) -> str:
     """Return what tells the parts of different front ends from each other."""
     c = config
     kept = f"h{c.head_size}x{c.kv_bits}_c{c.channels_per_page}_n{c.context_bits}_l{c.lanes}"
-    return f"{c.code.chunks}x{configuration_name(c.code)}_{kept}"
+    return f"{c.buffer_pages}x{c.code.chunks}x{configuration_name(c.code)}_{kept}"
 
 
 def _header(request: data.View) -> tuple[Value, int]:

@@ -1,7 +1,7 @@
 r"""The front end of a flash channel: stored pages in, the elements that attention wants out.
 
-    words -> BCH decoder -> CRC -> page buffer -> entry filter, reads -> fixed point -> elements
-                                       \-> a verdict for each page
+    words -> BCH decoder -> CRC -> page buffer -> good pages -> entry filter, reads -> fixed point
+                                       \-> a verdict for each page                \-> elements
 
 Nothing of a page leaves before all its chunks, its CRC and its header have been found to be right.
 """
@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.drive_engine import DriveEngineConfig
 from hw.emit import add
+from hw.fifo import Fifo
 from storage_engine.bch_decoder import BchDecoder, ChunkTiming
 from storage_engine.element_reader import ElementReader
 from storage_engine.engine_layouts import (
@@ -23,7 +24,7 @@ from storage_engine.engine_layouts import (
     page_verdict_layout,
 )
 from storage_engine.entry_filter import EntryFilter
-from storage_engine.page_buffer import PageBuffer, front_end_name
+from storage_engine.page_buffer import PageBuffer, front_end_name, wanted_layout
 from storage_engine.page_crc import PageCrcChecker
 
 
@@ -42,12 +43,18 @@ class PageTiming:
     steps: tuple[bool, ...]
 
 
+def waiting_pages(config: DriveEngineConfig) -> int:
+    """Return how many good pages wait between the one that is received and the one that is read."""
+    return config.buffer_pages - 2
+
+
 class PageFrontEnd(wiring.Component):
     """Gives the wanted elements of good pages, and a verdict for each page.
 
     Throughput: one word of flash per cycle, as long as the decoder keeps up and each page is read
     in no more cycles than the next one comes in: a page takes a cycle for each beat, and one more
-    (`EntryFilter`). Latency: `cycles`.
+    (`EntryFilter`). When `o` waits, it goes on until all of its `buffer_pages` are full. Latency:
+    `cycles`.
 
     Members:
         i_request: stream of `page_request_layout`, one for each page, in the order in which the
@@ -91,7 +98,9 @@ class PageFrontEnd(wiring.Component):
             chunks += page.chunks
             judged = BchDecoder.cycles(config.code, chunks)
             reads = page.good and any(page.steps)
-            end = judged + (len(page.steps) + ElementReader.cycles(config) if reads else 0)
+            waits = Fifo.cycles() if waiting_pages(config) else 0
+            read = waits + len(page.steps) + ElementReader.cycles(config)
+            end = judged + (read if reads else 0)
         return end
 
     def elaborate(self, platform: object) -> Module:
@@ -111,12 +120,14 @@ class PageFrontEnd(wiring.Component):
         )
         filter_ = add(m, platform, "filter", EntryFilter, config)
         reader = add(m, platform, "reader", ElementReader, config, o=self.o)
-        for source, sink in (
-            (decoder.o, checker.i),
-            (checker.o, buffer.i),
-            (buffer.o_page, filter_.i),
-            (filter_.o, reader.i),
-        ):
+        links = [(decoder.o, checker.i), (checker.o, buffer.i), (filter_.o, reader.i)]
+        if waiting_pages(config):
+            size = wanted_layout(config).size
+            waiting = add(m, platform, "waiting", Fifo, size, waiting_pages(config))
+            links += [(buffer.o_page, waiting.i), (waiting.o, filter_.i)]
+        else:
+            links.append((buffer.o_page, filter_.i))
+        for source, sink in links:
             m.d.comb += [
                 sink.payload.eq(source.payload),
                 sink.valid.eq(source.valid),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from golden.spec.drive_engine import DriveEngineConfig
 from storage_engine.bch_timing import ReadModel
 from storage_engine.element_reader import ElementReader
-from storage_engine.page_front_end import PageTiming
+from storage_engine.page_front_end import PageTiming, waiting_pages
 
 
 class Offers(NamedTuple):
@@ -26,7 +26,7 @@ class Offers(NamedTuple):
 
 @dataclass
 class FrontEndModel:
-    """The decoder, the buffer behind it, and the filter with what it reads.
+    """The decoder, the buffer behind it, its pages that wait, and the filter with what it reads.
 
     Behind the last of `pages` words may come, but no whole page.
     """
@@ -36,6 +36,7 @@ class FrontEndModel:
     requested: bool = False
     judged: int = 0  # pages
     chunk: int = 0  # of the page that is received
+    waiting: list[tuple[bool, ...]] = field(default_factory=list)  # steps of good pages
     steps: tuple[bool, ...] = ()  # of the page that is read
     at: int = 0
     decoder: ReadModel = field(init=False)
@@ -61,15 +62,19 @@ class FrontEndModel:
         status_ready = not self._last or judges
         status_taken = self.decoder.outputs(self.requested, status_ready)[2] and status_ready
         self.decoder.step(flash_valid, self.requested, status_ready)
-        self._read(ready)
         if not self.requested or judges:
             self.requested = request_valid
+        begins = bool(self.waiting) and not self._busy
+        self._read(ready)
         if judges:
             page = self.pages[self.judged]
-            self.steps, self.at = page.steps if page.good else (), 0
-            if not any(self.steps):
-                self.steps = ()
             self.judged += 1
+            if page.good:
+                self.waiting.append(page.steps)
+                begins |= not waiting_pages(self.config)
+        if begins:
+            steps = self.waiting.pop(0)
+            self.steps, self.at = steps if any(steps) else (), 0
         if status_taken:
             self.chunk = 0 if self._last else self.chunk + 1
 
@@ -92,7 +97,9 @@ class FrontEndModel:
     @property
     def _verdict_valid(self) -> bool:
         status = self.decoder.outputs(self.requested, False)[2]
-        return status and self._last and not (self.pages[self.judged].good and self._busy)
+        room = waiting_pages(self.config)
+        full = len(self.waiting) == room if room else self._busy
+        return status and self._last and not (self.pages[self.judged].good and full)
 
 
 def front_end_cycles(config: DriveEngineConfig, pages: Sequence[PageTiming]) -> int:

@@ -36,6 +36,9 @@ class DriveEngineConfig:
         page_bytes, channels_per_page: of `KvLayoutConfig`; a page has 1024 bytes or more.
         t, word_bits, search_bits, field_bits: of `BchConfig`, for each 1024 bytes of a page.
         reads: pages that a flash channel may be asked for before it gives them, 2 to 256.
+        buffer_pages: that a front end keeps, 2, 4, 8 or 16: one is received, one is read, and the
+            others wait. With more of them a channel that has fewer pages of a job than the others
+            goes further ahead.
         attempts: how often a page is read before it counts as lost, 1 to 16.
 
     Raises:
@@ -60,6 +63,7 @@ class DriveEngineConfig:
     field_bits: int = 15
     reads: int = 16
     attempts: int = 4
+    buffer_pages: int = 4
 
     def __post_init__(self) -> None:
         if self.kv_bits not in (8, 16):
@@ -74,6 +78,8 @@ class DriveEngineConfig:
             raise ConfigError(f"reads is {self.reads!r}; allowed are 2 to 256 pages per channel")
         if self.attempts not in range(1, 17):
             raise ConfigError(f"attempts is {self.attempts!r}; allowed are 1 to 16")
+        if self.buffer_pages not in (2, 4, 8, 16):
+            raise ConfigError(f"buffer_pages is {self.buffer_pages!r}; allowed are 2, 4, 8 and 16")
         _ = self.attention, self.layout, self.code
         if self.lanes not in (1, 2, 4, 8, 16):
             raise ConfigError(f"lanes is {self.lanes!r}; allowed are 1, 2, 4, 8 and 16")

@@ -1,6 +1,7 @@
 """A channel's front end in Verilator: elements, verdicts and handshakes as they must be."""
 
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -42,7 +43,19 @@ OTHERS = [
     (DriveEngineConfig(kv_bits=8, head_size=72, lanes=8, channels_per_page=1, t=2), 0.5),
     (DriveEngineConfig(lanes=1, head_size=80, channels_per_page=8, t=2, word_bits=32), 0.3),
     (DriveEngineConfig(lanes=2, head_size=256, page_bytes=16384, t=1), 0.2),
-    (DriveEngineConfig(1, 1, 16, kv_bits=8, context_bits=10, t=1, word_bits=8, search_bits=8), 0.1),
+    (
+        DriveEngineConfig(
+            *(1, 1, 16),
+            kv_bits=8,
+            context_bits=10,
+            channels_per_page=8,
+            t=1,
+            word_bits=8,
+            search_bits=8,
+            buffer_pages=2,
+        ),
+        0.1,
+    ),
 ]
 
 
@@ -65,8 +78,11 @@ def run_some(config, share):
     assert sum(result.beats for result in results) > 0
 
 
-def test_random_pages_are_golden():
-    run_some(SMALL, 0.12)
+@pytest.mark.parametrize(
+    "buffer_pages", [4, *(pytest.param(each, marks=pytest.mark.full) for each in (2, 16))]
+)
+def test_random_pages_are_golden(buffer_pages):
+    run_some(replace(SMALL, buffer_pages=buffer_pages), 0.12)
 
 
 @pytest.mark.full

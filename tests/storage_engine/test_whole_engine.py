@@ -11,7 +11,12 @@ from golden.spec.drive_engine import DriveEngineConfig
 from hw import cosim
 from hw.emit import emit
 from storage_engine.attention_engine import AttentionEngine
-from storage_engine.attention_engine_cases import Job, random_queries, random_sequence
+from storage_engine.attention_engine_cases import (
+    Job,
+    as_heads,
+    random_queries,
+    random_sequence,
+)
 from storage_engine.attention_engine_trials import Case, coverage, crosses, random_cases, wrong_bits
 from storage_engine.channel_reader import ChannelReader
 from storage_engine.engine_job_layouts import Status
@@ -158,24 +163,22 @@ def test_ten_thousand_pages_with_wrong_bits():
 
 @pytest.mark.full
 def test_eight_channels_are_read_at_their_rate():
-    """99.8 % of what 4.9 bytes per cycle and channel give, where all have as many pages.
-
-    Where not, a channel that is through with a job begins the next one, whose words may wait.
-    """
+    """99 % of what 4.9 bytes per cycle and channel give, also where some have more pages."""
     config = DriveEngineConfig(attempts=1)
     random = np.random.default_rng(0)
-    sequence = random_sequence(config, random, 2048)
+    heads = as_heads(random_sequence(config, random, 1500), 8)
     cases = [
-        Case(str(context), config, (Job(sequence, random_queries(config, random), context),) * 4)
-        for context in (1024, 1500, 2048)
+        Case(
+            str(context),
+            config,
+            tuple(Job(head, random_queries(config, random), context) for head in heads),
+        )
+        for context in (1024, 1100, 1500)
     ]
     for result in run_cases(cases, latency=300, bytes_per_cycle=4.9):
         assert result.passed
-        pages = result.completions[0].reads
-        assert result.held == 0 or pages % 8
-        share = pages / (-(-pages // 8) * 8)
         rate = result.bytes_read / result.word_cycles
-        assert rate >= 0.998 * share * 4.9 * config.flash_channels
+        assert rate >= 0.99 * 4.9 * config.flash_channels
 
 
 @pytest.mark.parametrize(
