@@ -163,7 +163,7 @@ _ENGINE_PARTS = {
     "front ends": r"front_end_\d+\.",
     "slices": r"slice_\d+\.",
     "readers": r"reader_\d+\.",
-    "query unit": r"query\.",
+    "query unit": r"query_unit\.",
     "likelihood unit": r"likelihood\.",
     "finisher": r"finisher\.",
 }

@@ -30,6 +30,7 @@ from storage_engine.engine_job_layouts import (
     completion_layout,
     engine_job_layout,
     flash_read_layout,
+    is_refused,
     page_entry_layout,
     sequence_layout,
 )
@@ -54,24 +55,6 @@ AROUND_CYCLES = 4
 
 JOBS = 2
 """Jobs that are under way at a time."""
-
-
-def engine_members(config: DriveEngineConfig) -> dict[str, wiring.Member]:
-    """Return the engine's members by their names."""
-    half = stream.Signature(half_layout(config))
-    read = stream.Signature(flash_read_layout(config))
-    words = stream.Signature(unsigned(config.word_bits))
-    channels = range(config.flash_channels)
-    return {
-        "i_job": In(stream.Signature(engine_job_layout(config))),
-        "i_query": In(half),
-        "i_entry": In(stream.Signature(page_entry_layout(config))),
-        "i_value_sum": In(stream.Signature(value_sum_layout(config))),
-        **{f"o_read_{c}": Out(read) for c in channels},
-        **{f"i_flash_{c}": In(words) for c in channels},
-        "o": Out(half),
-        "o_completion": Out(stream.Signature(completion_layout(config))),
-    }
 
 
 class AttentionEngine(wiring.Component):
@@ -99,7 +82,25 @@ class AttentionEngine(wiring.Component):
 
     def __init__(self, config: DriveEngineConfig) -> None:
         self.config = config
-        super().__init__(engine_members(config))
+        super().__init__(self.members(config))
+
+    @staticmethod
+    def members(config: DriveEngineConfig) -> dict[str, wiring.Member]:
+        """Return the engine's members by their names."""
+        half = stream.Signature(half_layout(config))
+        read = stream.Signature(flash_read_layout(config))
+        words = stream.Signature(unsigned(config.word_bits))
+        channels = range(config.flash_channels)
+        return {
+            "i_job": In(stream.Signature(engine_job_layout(config))),
+            "i_query": In(half),
+            "i_entry": In(stream.Signature(page_entry_layout(config))),
+            "i_value_sum": In(stream.Signature(value_sum_layout(config))),
+            **{f"o_read_{c}": Out(read) for c in channels},
+            **{f"i_flash_{c}": In(words) for c in channels},
+            "o": Out(half),
+            "o_completion": Out(stream.Signature(completion_layout(config))),
+        }
 
     @property
     def module_name(self) -> str:
@@ -168,8 +169,7 @@ class AttentionEngine(wiring.Component):
         """Take a job when there is room; tell each part what it must know."""
         config, job = self.config, self.i_job.payload
         refused, odd = Signal(), Signal()
-        too_many = (job.k >= job.context) | (job.k > config.max_k) | (job.newest > job.k)
-        m.d.comb += refused.eq((job.context == 0) | (job.sparf & too_many))
+        m.d.comb += refused.eq(is_refused(config, job))
         sequences = Signal(data.ArrayLayout(sequence_layout(), 2))
         m.d.comb += [reader.sequences.eq(sequences) for reader in p.readers]
         told = [
@@ -247,7 +247,7 @@ class _Parts:
 
     def __init__(self, m: Module, platform: object, config: DriveEngineConfig) -> None:
         channels = range(config.flash_channels)
-        self.query = add(m, platform, "query", QueryUnit, config)
+        self.query = add(m, platform, "query_unit", QueryUnit, config)
         self.scheduler = add(m, platform, "scheduler", PageScheduler, config)
         self.sequencer = add(m, platform, "sequencer", SliceSequencer, config)
         self.likelihood = add(m, platform, "likelihood", LikelihoodUnit, config)

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from amaranth.hdl import signed
+from amaranth.hdl import Value, signed
 from amaranth.lib import data
 
 from golden.spec.drive_engine import DriveEngineConfig
@@ -71,6 +71,12 @@ def engine_job_layout(config: DriveEngineConfig) -> data.StructLayout:
             "value_fraction": signed(FRACTION_BITS),
         }
     )
+
+
+def is_refused(config: DriveEngineConfig, job: data.View) -> Value:
+    """Return whether a job is BAD_JOB; such a one takes nothing from the other streams."""
+    too_many = (job.k >= job.context) | (job.k > config.max_k) | (job.newest > job.k)
+    return (job.context == 0) | (job.sparf & too_many)
 
 
 def page_entry_layout(config: DriveEngineConfig) -> data.StructLayout:

@@ -17,6 +17,7 @@ from storage_engine.engine_job_layouts import (
     page_entry_layout,
 )
 from storage_engine.engine_layouts import half_layout, value_sum_layout
+from storage_engine.entry_filter import page_beats
 from storage_engine.kv_address import KvAddress, SequenceId
 from storage_engine.slice_jobs import of_array
 
@@ -88,5 +89,9 @@ def completions(config: DriveEngineConfig, payloads: np.ndarray) -> list[Complet
 
 
 def idle_cycles(config: DriveEngineConfig) -> int:
-    """Return cycles in which nothing may move outside an engine: SparF's choice of tokens."""
-    return 2_000 + 2 * config.queries * config.attention.max_context
+    """Return cycles in which nothing may move outside an engine.
+
+    SparF's choice of tokens takes as long, or pages that a front end has.
+    """
+    choice = 2 * config.queries * config.attention.max_context
+    return 2_000 + choice + config.buffer_pages * page_beats(config)

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.drive_engine import DriveEngineConfig
 from hw.emit import add
 from hw.fifo import Fifo
-from storage_engine.attention_engine import AttentionEngine, engine_members
+from storage_engine.attention_engine import AttentionEngine
 from storage_engine.engine_job_layouts import flash_read_layout
 
 RATE_UNIT = 1000
@@ -129,19 +129,22 @@ class EngineWithFlash(wiring.Component):
 
     def __init__(self, config: DriveEngineConfig, model: FlashModelConfig) -> None:
         self.config, self.model = config, model
-        engine = engine_members(config)
+        super().__init__(self.members(config))
+
+    @staticmethod
+    def members(config: DriveEngineConfig) -> dict[str, wiring.Member]:
+        """Return the members by their names."""
+        engine = AttentionEngine.members(config)
         channels = range(config.flash_channels)
         words = stream.Signature(unsigned(config.word_bits))
         taken = wiring.Signature({"payload": Out(1), "valid": Out(1)})
         own = ("o_read_", "i_flash_")
-        super().__init__(
-            {
-                **{name: member for name, member in engine.items() if not name.startswith(own)},
-                **{f"words_{c}": In(32) for c in channels},
-                **{f"i_image_{c}": In(words) for c in channels},
-                **{f"o_word_{c}": Out(taken) for c in channels},
-            }
-        )
+        return {
+            **{name: member for name, member in engine.items() if not name.startswith(own)},
+            **{f"words_{c}": In(32) for c in channels},
+            **{f"i_image_{c}": In(words) for c in channels},
+            **{f"o_word_{c}": Out(taken) for c in channels},
+        }
 
     @property
     def module_name(self) -> str:

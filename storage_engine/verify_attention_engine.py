@@ -181,7 +181,7 @@ class Play:
         done = completions(self.case.config, trace.outputs["o_completion"])
         mismatches = player.count_mismatches(trace.outputs["o"], self.outputs)
         mismatches += abs(len(done) - len(self.case.jobs))
-        mismatches += sum(not self._is_right(each) for each in done[: len(self.case.jobs)])
+        mismatches += sum(not self.is_right(each) for each in done[: len(self.case.jobs)])
         taken = [trace.transfers(f"o_word_{c}") for c in range(self.case.config.flash_channels)]
         moments = np.concatenate(taken)
         jobs, ends = trace.transfers("i_job"), trace.transfers("o_completion")
@@ -200,7 +200,7 @@ class Play:
             tuple(done),
         )
 
-    def _is_right(self, done: Completion) -> bool:
+    def is_right(self, done: Completion) -> bool:
         """Return whether a completion is what the job with its number must have.
 
         How often a page is read again hangs on the jobs before and behind as well, so a job with

@@ -182,7 +182,9 @@ def test_eight_channels_are_read_at_their_rate():
 
 
 @pytest.mark.parametrize(
-    "block", [ChannelReader, PageScheduler, SliceSequencer, KeptGroups], ids=lambda b: b.__name__
+    "block",
+    [AttentionEngine, ChannelReader, PageScheduler, SliceSequencer, KeptGroups],
+    ids=lambda b: b.__name__,
 )
 def test_the_verilog_is_clean(block):
     assert cosim.lint(emit(block, SMALL)) == []
