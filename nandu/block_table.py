@@ -37,7 +37,7 @@ from hw.sfu_timing import STAGES
 from hw.sparse_chain import SparseChain
 from hw.special_function_unit import SpecialFunctionUnit
 from storage_engine.arg_top_k import ArgTopK
-from storage_engine.attention_engine import AttentionEngine
+from storage_engine.attention_engine import AttentionEngine, check_parts
 from storage_engine.attention_slice import AttentionSlice, weight_cycles
 from storage_engine.bch_codec import BchCodec
 from storage_engine.bch_decoder import BchDecoder
@@ -300,6 +300,7 @@ BLOCKS = {
         storage_engine.attention_engine_trials.random_cases,
         storage_engine.attention_engine_trials.coverage,
         storage_engine.verify_attention_engine.run_cases,
+        check=check_parts,
         apart=(
             *("page_front_end_", "attention_slice_", "channel_reader_"),
             *("query_unit_", "likelihood_unit_", "finisher_"),

@@ -23,7 +23,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.drive_engine import DriveEngineConfig
 from hw.emit import add
 from hw.fifo import Fifo
-from storage_engine.attention_slice import AttentionSlice, weight_cycles
+from storage_engine.attention_slice import AttentionSlice, check_slice, weight_cycles
 from storage_engine.bch_decoder import ChunkTiming
 from storage_engine.channel_reader import ChannelReader
 from storage_engine.engine_job_layouts import (
@@ -43,8 +43,9 @@ from storage_engine.engine_layouts import (
 )
 from storage_engine.finisher import Finisher
 from storage_engine.job_outcome import JobOutcome, outcome_job_layout
-from storage_engine.kept_groups import KeptGroups
+from storage_engine.kept_groups import KeptGroups, check_groups
 from storage_engine.likelihood_unit import LikelihoodUnit
+from storage_engine.page_buffer import check_room
 from storage_engine.page_front_end import PageFrontEnd, PageTiming
 from storage_engine.page_scheduler import PageScheduler, scheduled_layout
 from storage_engine.query_unit import QueryUnit
@@ -55,6 +56,13 @@ AROUND_CYCLES = 4
 
 JOBS = 2
 """Jobs that are under way at a time."""
+
+
+def check_parts(config: DriveEngineConfig) -> None:
+    """Raise ConfigError unless there are all parts of an engine for a configuration."""
+    check_room(config)
+    check_slice(config)
+    check_groups(config)
 
 
 class AttentionEngine(wiring.Component):

@@ -60,6 +60,20 @@ def weight_cycles(config: DriveEngineConfig) -> int:
     return score_cycles(config) + serial + config.queries - 1 + Fifo.cycles()
 
 
+def check_slice(config: DriveEngineConfig) -> None:
+    """Raise ConfigError unless a slice has room for a configuration's queries and pages."""
+    if config.queries > config.rows:
+        raise ConfigError(
+            f"queries is {config.queries}; a head of {config.rows} beats allows "
+            f"{config.rows} at most, take fewer lanes"
+        )
+    if config.layout.group_tokens > MAX_DEPTH:
+        raise ConfigError(
+            f"page_bytes is {config.page_bytes}; a page of {config.layout.group_tokens} tokens "
+            f"is too large for a slice, which has room for {MAX_DEPTH}"
+        )
+
+
 class AttentionSlice(wiring.Component):
     """The slice. Throughput: one beat per cycle, but for the waits below. Latency: `cycles`.
 
@@ -91,16 +105,7 @@ class AttentionSlice(wiring.Component):
     """
 
     def __init__(self, config: DriveEngineConfig) -> None:
-        if config.queries > config.rows:
-            raise ConfigError(
-                f"queries is {config.queries}; a head of {config.rows} beats allows "
-                f"{config.rows} at most, take fewer lanes"
-            )
-        if config.layout.group_tokens > MAX_DEPTH:
-            raise ConfigError(
-                f"page_bytes is {config.page_bytes}; a page of {config.layout.group_tokens} tokens "
-                f"is too large for a slice, which has room for {MAX_DEPTH}"
-            )
+        check_slice(config)
         self.config = config
         super().__init__(
             {

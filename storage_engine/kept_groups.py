@@ -14,6 +14,16 @@ def kept_token_layout(config: DriveEngineConfig) -> data.StructLayout:
     return data.StructLayout({"token": range(config.attention.max_context), "last": 1})
 
 
+def check_groups(config: DriveEngineConfig) -> None:
+    """Raise ConfigError unless a page has a power of two tokens."""
+    tokens = config.layout.group_tokens
+    if tokens & tokens - 1:
+        raise ConfigError(
+            f"a page of {config.page_bytes} bytes has {tokens} tokens of {config.head_size} "
+            "channels; a power of 2 is needed, as of heads of 32, 64, 128 or 256"
+        )
+
+
 class KeptGroups(wiring.Component):
     """Gathers them. Throughput: a token per cycle, and one cycle more for each group.
 
@@ -26,12 +36,7 @@ class KeptGroups(wiring.Component):
     """
 
     def __init__(self, config: DriveEngineConfig) -> None:
-        tokens = config.layout.group_tokens
-        if tokens & tokens - 1:
-            raise ConfigError(
-                f"a page of {config.page_bytes} bytes has {tokens} tokens of {config.head_size} "
-                "channels; a power of 2 is needed, as of heads of 32, 64, 128 or 256"
-            )
+        check_groups(config)
         self.config = config
         super().__init__(
             {

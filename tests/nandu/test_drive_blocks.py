@@ -62,3 +62,29 @@ def test_a_slice_is_not_for_every_configuration(run, tmp_path):
         options = [*settings, "--backend", backend, "--out", tmp_path]
         status, _, error = run("generate", "attention-slice", *options)
         assert (status, error.strip()) == (2, message)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "page_bytes=2048",
+            "page_bytes is 2048; the tags of such a page have 12 bytes for its header, which needs "
+            "28: take larger pages",
+        ),
+        (
+            "head_size=96",
+            "a page of 4096 bytes has 10 tokens of 96 channels; a power of 2 is needed, as of heads "
+            "of 32, 64, 128 or 256",
+        ),
+        ("buffer_pages=3", "buffer_pages is 3; allowed are 2, 4, 8 and 16"),
+        ("attempts=0", "attempts is 0; allowed are 1 to 16"),
+        ("reads=1", "reads is 1; allowed are 2 to 256 pages per channel"),
+    ],
+)
+def test_an_engine_is_not_for_every_configuration(run, tmp_path, setting, message):
+    status, _, error = run(
+        "generate", "attention-engine", *words([setting]), "--out", tmp_path / "no"
+    )
+    assert (status, " ".join(error.split())) == (2, f"error: {message}")
+    assert list(tmp_path.iterdir()) == []
