@@ -74,8 +74,8 @@ def test_a_slice_is_not_for_every_configuration(run, tmp_path):
         ),
         (
             "head_size=96",
-            "a page of 4096 bytes has 10 tokens of 96 channels; a power of 2 is needed, as of heads "
-            "of 32, 64, 128 or 256",
+            "a page of 4096 bytes has 10 tokens of 96 channels; a power of 2 is needed, as of "
+            "heads of 32, 64, 128 or 256",
         ),
         ("buffer_pages=3", "buffer_pages is 3; allowed are 2, 4, 8 and 16"),
         ("attempts=0", "attempts is 0; allowed are 1 to 16"),
