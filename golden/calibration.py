@@ -29,8 +29,8 @@ class Calibration:
     keys are rotated, and in the integer model's order: pairs side by side.
 
     Attributes:
-        largest, norms: float64 [channels] by name. head_norms: the largest norm of a head's queries
-            and keys, by name.
+        largest: float64 [channels] by name. norms: the same of linear layers' inputs.
+        head_norms: the largest norm of a head's queries and keys, by name.
     """
 
     largest: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -38,10 +38,15 @@ class Calibration:
     head_norms: dict[str, float] = field(default_factory=dict)
 
     def see(self, name: str, values: torch.Tensor) -> None:
-        """Take note of values [..., channels]."""
-        values = values.detach().double().flatten(end_dim=-2)
-        self.largest[name] = values.abs().amax(dim=0)
-        self.norms[name] = values.norm(dim=0)
+        """Take note of the largest of values [..., channels]."""
+        low, high = values.detach().flatten(end_dim=-2).aminmax(dim=0)
+        self.largest[name] = torch.maximum(-low, high).double()
+
+    def see_inputs(self, name: str, values: torch.Tensor) -> None:
+        """Take note of a linear layer's inputs, which others may have, too."""
+        if name not in self.norms:
+            self.see(name, values)
+            self.norms[name] = values.detach().double().flatten(end_dim=-2).norm(dim=0)
 
     def peak(self, name: str) -> float:
         """Return the largest magnitude of all channels."""
@@ -62,7 +67,9 @@ def calibrate(model: LanguageModel, tokens: torch.Tensor) -> Calibration:
             see = _rotated if outputs in ("queries", "keys") else _outputs
             hooks.append(module.register_forward_hook(see(seen, f"{prefix} {outputs}", angles)))
         norm = layer.post_attention_layernorm
-        hooks.append(norm.register_forward_pre_hook(_inputs(seen, f"{prefix} attention residual")))
+        hooks.append(
+            norm.register_forward_pre_hook(_residual(seen, f"{prefix} attention residual"))
+        )
         hooks.append(layer.register_forward_hook(_outputs(seen, f"{prefix} output", angles)))
     head = network.lm_head
     hooks.append(head.register_forward_pre_hook(_inputs(seen, "head inputs")))
@@ -98,6 +105,10 @@ def _angles(config: Any, tokens: int) -> torch.Tensor:
 
 
 def _inputs(seen: Calibration, name: str) -> Callable[[Any, Any], None]:
+    return lambda module, arguments: seen.see_inputs(name, arguments[0])
+
+
+def _residual(seen: Calibration, name: str) -> Callable[[Any, Any], None]:
     return lambda module, arguments: seen.see(name, arguments[0])
 
 

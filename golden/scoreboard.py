@@ -24,6 +24,9 @@ from golden.spec.isa import TOKEN_BITS, Unit
 MAX_TOKENS = (1 << TOKEN_BITS) - 1
 """Most tokens between two units."""
 
+Counts = tuple[int, ...]
+"""Instructions of each unit."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -71,34 +74,35 @@ def check_tokens(program: Sequence[Instruction], limit: int = MAX_TOKENS) -> Non
             `limit` tokens may lie between two units.
     """
     givers = token_givers(program)
-    nothing = dict.fromkeys(Unit, 0)
-    ends: list[dict[Unit, int]] = []
-    number_in_unit = dict(nothing)
-    started, ended = dict.fromkeys(Unit, nothing), dict.fromkeys(Unit, nothing)
-    waits: dict[tuple[Unit, Unit], list[int]] = defaultdict(lambda: [0])
-    given: dict[tuple[Unit, Unit], int] = defaultdict(int)
+    units = len(Unit)
+    # Of each unit so many instructions: those that have certainly started by the end of each
+    # instruction, and by the start and the end of each unit's last one.
+    ends: list[Counts] = []
+    started, ended = [(0,) * units] * units, [(0,) * units] * units
+    # Tokens from one unit to another that the first instructions of the other take.
+    taken = [[[0] for _ in Unit] for _ in Unit]
+    given = [[0] * units for _ in Unit]
     for number, one in enumerate(program):
-        unit = one.unit
-        number_in_unit[unit] += 1
+        unit, waits = one.unit, one.waits
         known = _latest(started[unit], *(ends[giver] for giver in givers[number]))
-        started[unit] = known | {unit: number_in_unit[unit]}
+        started[unit] = (*known[:unit], known[unit] + 1, *known[unit + 1 :])
         ended[unit] = _latest(started[unit], ended[unit])
         ends.append(ended[unit])
         for giver in unit.others:
-            count = waits[giver, unit]
-            count.append(count[-1] + (giver in one.waits))
+            count = taken[giver][unit]
+            count.append(count[-1] + (giver in waits))
         for taker in one.releases:
-            given[unit, taker] += 1
-            certain = waits[unit, taker][ended[unit][taker]]
-            if given[unit, taker] - certain > limit:
+            given[unit][taker] += 1
+            certain = taken[unit][taker][ended[unit][taker]]
+            if given[unit][taker] - certain > limit:
                 raise ConfigError(
                     f"instruction {number} ({unit.name}) may give {taker.name} its token number "
                     f"{limit + 1} before one is taken; wait for {taker.name} earlier"
                 )
 
 
-def _latest(*counts: dict[Unit, int]) -> dict[Unit, int]:
-    return {unit: max(count[unit] for count in counts) for unit in Unit}
+def _latest(*counts: Counts) -> Counts:
+    return tuple(map(max, *counts)) if len(counts) > 1 else counts[0]
 
 
 def run(

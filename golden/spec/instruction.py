@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from golden.spec.errors import ConfigError
@@ -115,13 +116,17 @@ class Instruction:
 
     def encode(self) -> list[int]:
         """Return its words."""
+        return [*self._words]
+
+    @cached_property
+    def _words(self) -> tuple[int, ...]:
         words = [0] * self.format.words
         words[0] = self.format.opcode << (WORD_BITS - OPCODE_BITS)
         values = dict(zip(self.format.fields, self.values, strict=True))
         for piece in self.format.pieces:
             part = values[piece.field] >> piece.low & ((1 << piece.bits) - 1)
             words[piece.word] |= part << piece.shift
-        return words
+        return tuple(words)
 
 
 def instruction(unit: Unit, **given: int) -> Instruction:
@@ -132,9 +137,21 @@ def instruction(unit: Unit, **given: int) -> Instruction:
             together.
     """
     form = FORMATS[unit]
-    for name in given:
-        form.field(name)
-    return Instruction(unit, tuple(given.get(f.name, f.default) for f in form.fields))
+    values = [*form.defaults]
+    for name, value in given.items():
+        if name not in form.numbers:
+            form.field(name)  # says what there is
+        values[form.numbers[name]] = value
+    return _checked(unit, *values)
+
+
+@lru_cache(maxsize=1 << 16, typed=True)
+def _checked(unit: Unit, *values: int) -> Instruction:
+    """Return an instruction: programs have many that are the same, which are checked once.
+
+    The cache tells 1 from True, which is no value.
+    """
+    return Instruction(unit, values)
 
 
 def encode(program: Sequence[Instruction]) -> list[int]:
@@ -153,6 +170,7 @@ def mask_of(unit: Unit, others: Collection[Unit]) -> int:
     return sum(1 << unit.others.index(other) for other in set(others))
 
 
+@cache
 def units_of(unit: Unit, mask: int) -> tuple[Unit, ...]:
     """Return the units that a mask of `unit` names."""
     return tuple(other for bit, other in enumerate(unit.others) if mask >> bit & 1)

@@ -198,6 +198,11 @@ class Format:
         return self.pieces[-1].shift
 
     @cached_property
+    def defaults(self) -> tuple[int, ...]:
+        """The default value of each field."""
+        return tuple(field.default for field in self.fields)
+
+    @cached_property
     def numbers(self) -> dict[str, int]:
         """The number of each field, by name."""
         return {field.name: number for number, field in enumerate(self.fields)}
