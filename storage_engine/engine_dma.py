@@ -17,14 +17,13 @@ from hw.axi_reader import AxiReader
 from hw.axi_writer import AxiWriter
 from hw.emit import add
 from hw.fifo import Fifo
+from storage_engine.attention_engine import AttentionEngine
 from storage_engine.engine_job_layouts import (
     JOB_ID_BITS,
     completion_layout,
     engine_job_layout,
     is_refused,
-    page_entry_layout,
 )
-from storage_engine.engine_layouts import half_layout, value_sum_layout
 from storage_engine.word_gatherer import WordCutter, WordGatherer, word_count
 
 ADDRESS_BITS = 40
@@ -34,7 +33,17 @@ POINTERS = ("queries", "entries", "value_sum", "outputs", "completion")
 """The addresses in a descriptor, 8 bytes each."""
 
 JOBS = 4
-"""Jobs whose answers are awaited; the engine has room for as many."""
+"""Jobs whose answers are awaited; more are not begun."""
+
+LINKS = {
+    "o_job": "i_job",
+    "o_query": "i_query",
+    "o_entry": "i_entry",
+    "o_value_sum": "i_value_sum",
+    "i_output": "o",
+    "i_completion": "o_completion",
+}
+"""Streams of the DMA, and those of the engine that they meet."""
 
 
 class Fetch(Enum):
@@ -85,17 +94,12 @@ def descriptor_layout(config: DriveEngineConfig) -> data.FlexibleLayout:
 
 
 def dma_members(config: DriveEngineConfig) -> dict[str, wiring.Member]:
-    """Return the members of `EngineDma` by their names: first those of the engine's streams."""
+    """Return the members of `EngineDma` by their names."""
     memory = memory_config(config)
-    half = stream.Signature(half_layout(config))
+    engine = AttentionEngine.members(config)
     done = wiring.Signature({"payload": Out(JOB_ID_BITS), "valid": Out(1)})
     return {
-        "o_job": Out(stream.Signature(engine_job_layout(config))),
-        "o_query": Out(half),
-        "o_entry": Out(stream.Signature(page_entry_layout(config))),
-        "o_value_sum": Out(stream.Signature(value_sum_layout(config))),
-        "i_output": In(half),
-        "i_completion": In(stream.Signature(completion_layout(config))),
+        **{name: engine[its].flip() for name, its in LINKS.items()},
         "i_descriptor": In(stream.Signature(unsigned(ADDRESS_BITS))),
         "o_completed": Out(done),
         "read_error": Out(error_layout(memory)),

@@ -8,17 +8,7 @@ from amaranth.lib import wiring
 from golden.spec.drive_engine import DriveEngineConfig
 from hw.emit import add
 from storage_engine.attention_engine import AttentionEngine
-from storage_engine.engine_dma import EngineDma, dma_members
-
-LINKS = {
-    "o_job": "i_job",
-    "o_query": "i_query",
-    "o_entry": "i_entry",
-    "o_value_sum": "i_value_sum",
-    "i_output": "o",
-    "i_completion": "o_completion",
-}
-"""Streams of the DMA, and those of the engine that they meet."""
+from storage_engine.engine_dma import LINKS, EngineDma, dma_members
 
 
 class MemoryEngine(wiring.Component):
@@ -62,11 +52,5 @@ class MemoryEngine(wiring.Component):
         engine = add(m, platform, "engine", self.engine, self.config, *self.more, **through)
         dma = add(m, platform, "dma", EngineDma, self.config, **outward)
         for its, engines in LINKS.items():
-            ends = (getattr(dma, its), getattr(engine, engines))
-            source, sink = ends if its.startswith("o_") else ends[::-1]
-            m.d.comb += [
-                sink.payload.eq(source.payload),
-                sink.valid.eq(source.valid),
-                source.ready.eq(sink.ready),
-            ]
+            wiring.connect(m, getattr(dma, its), getattr(engine, engines))
         return m

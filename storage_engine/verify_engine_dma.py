@@ -104,6 +104,7 @@ def run_case(
     case: Case,
     *,
     timing: MemoryTiming | None = None,
+    capacity: int = CAPACITY,
     design: Design | None = None,
     waves: Path | None = None,
 ) -> DmaResult:
@@ -111,15 +112,14 @@ def run_case(
 
     Args:
         timing: of the memory; by default it answers in the next cycle.
+        capacity: of the memory in bytes; beyond it reads and writes are errors.
         design: the Verilog to run; `bench` by default.
 
     Raises:
         ToolError: a tool is missing or broke off.
     """
     config, play = case.config, Play(case)
-    memory = JobMemory(config)
-    for number, job in enumerate(case.jobs):
-        memory.add(number, job, play.image.entries(job))
+    memory = job_memory(play)
     model = flash_model(play)
     streams = play.streams(np.random.default_rng(0), model)
     addresses = np.array(memory.descriptors, "<u8").view(np.uint8).reshape(-1, 8)
@@ -138,11 +138,11 @@ def run_case(
     written: list[tuple[int, np.ndarray]] = []
 
     def prepare(folder: Path) -> None:
-        write_image(folder, PORT, np.frombuffer(bytes(memory.content), np.uint8))
+        write_image(folder, PORT, np.frombuffer(bytes(memory.content[:capacity]), np.uint8))
         write_timing(folder, PORT, timing or MemoryTiming())
 
     (trace,) = player.play(
-        design or bench(config, model),
+        design or bench(config, model, capacity),
         [played],
         logged=(),
         prepare=prepare,
@@ -156,9 +156,17 @@ def run_case(
     return _judge(play, memory, content, reported.tolist())
 
 
-def bench(config: DriveEngineConfig, model: FlashModelConfig) -> Design:
+def bench(config: DriveEngineConfig, model: FlashModelConfig, capacity: int = CAPACITY) -> Design:
     """Return engine, DMA, flash and memory."""
-    return with_memory(emit(MemoryEngine, config, EngineWithFlash, model), {PORT: CAPACITY})
+    return with_memory(emit(MemoryEngine, config, EngineWithFlash, model), {PORT: capacity})
+
+
+def job_memory(play: Play) -> JobMemory:
+    """Return the memory that a case begins with."""
+    memory = JobMemory(play.case.config)
+    for number, job in enumerate(play.case.jobs):
+        memory.add(number, job, play.image.entries(job))
+    return memory
 
 
 def flash_model(play: Play) -> FlashModelConfig:

@@ -55,7 +55,9 @@ EQUIVALENT = {
         r"\w+ .*\$ne\$.* A\[\d\]": "a level beyond the depth, which is never reached",
         r"cnot1 .*\$reduce_or\$.* A\[\d\]": "a bit of an OR, inverted by another of its bits",
         r"const0 .*\$or\$.* B\[0\]": "an offer that stays, where none is looked at",
-        r"inv .*proc_memwr\$.* CLK\[0\]": "a word that is written half a cycle earlier",
+        r"inv \S*buffer\.\$auto\$proc_memwr\.cc:\d+:\S+ CLK\[0\]": (
+            "a word that is written half a cycle earlier"
+        ),
         r"const0 .*\$memrd\$.* CLK\[0\]": "the clock of a port that has none",
     },
     "checker": {

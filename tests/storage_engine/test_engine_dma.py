@@ -15,7 +15,7 @@ from storage_engine.engine_dma import EngineDma
 from storage_engine.engine_job_layouts import Status
 from storage_engine.memory_engine import MemoryEngine
 from storage_engine.verify_attention_engine import Play
-from storage_engine.verify_engine_dma import bench, flash_model, run_case
+from storage_engine.verify_engine_dma import bench, flash_model, job_memory, run_case
 
 SLOW = MemoryTiming(latency=90, extra_latency=60, seed=3)
 
@@ -59,6 +59,16 @@ def test_other_widths_of_memory(config):
     result = run_case(jobs(config), timing=SLOW)
     assert result.passed
     assert {Status.OK, Status.BAD_JOB, Status.MISSING} < set(result.statuses)
+
+
+@pytest.mark.full
+def test_an_error_of_the_memory_stops_the_jobs():
+    """The memory ends before the completion of the ninth job."""
+    case, capacity = jobs(SMALL), 4096
+    memory = job_memory(Play(case))
+    within = sum(address < capacity for address in memory.completions)
+    assert 0 < within < len(case.jobs)
+    assert run_case(case, capacity=capacity).statuses == run_case(case).statuses[:within]
 
 
 @pytest.mark.parametrize("block", [EngineDma, MemoryEngine], ids=lambda b: b.__name__)
